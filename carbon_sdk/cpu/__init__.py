@@ -1,0 +1,1 @@
+"""Which span is using the CPU now?"""

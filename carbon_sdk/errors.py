@@ -1,0 +1,55 @@
+"""Every error that carbon_sdk raises.
+
+```
+CarbonSDKError
+├── SettingsError      a setting cannot be used: names the setting and the remedy
+├── MeterError         a meter cannot be opened or read
+├── IntensityError     a grid-intensity source has no usable answer
+├── SinkError          a record could not be delivered
+└── WireError          a record cannot be read or written
+```
+
+Errors of libraries below us are translated once, where they are met, and always chained (`raise ... from exc`).
+"""
+
+
+class CarbonSDKError(Exception):
+    """The base of all errors of this package."""
+
+
+class SettingsError(CarbonSDKError):
+    """A setting cannot be used as given."""
+
+    def __init__(self, setting: str, problem: str, remedy: str) -> None:
+        super().__init__(f"{setting}: {problem}. {remedy}")
+        self.setting = setting
+        self.problem = problem
+        self.remedy = remedy
+
+
+class MeterError(CarbonSDKError):
+    """A meter cannot be opened, or this reading of it failed."""
+
+
+class IntensityError(CarbonSDKError):
+    """A grid-intensity source has no usable answer for this place now.
+
+    Args:
+        source: The source's name, `electricity_maps`.
+        problem: What was wrong, without secrets.
+        retry_after_seconds: How long the source asked to be left alone; None when it did not say.
+    """
+
+    def __init__(self, source: str, problem: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{source}: {problem}")
+        self.source = source
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+
+class SinkError(CarbonSDKError):
+    """A record could not be delivered."""
+
+
+class WireError(CarbonSDKError):
+    """A record cannot be read or written."""

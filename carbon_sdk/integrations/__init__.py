@@ -1,0 +1,1 @@
+"""The front doors: one file for each framework that a service runs on."""

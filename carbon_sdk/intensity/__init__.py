@@ -1,0 +1,1 @@
+"""How dirty is a kilowatt-hour, here and now?"""

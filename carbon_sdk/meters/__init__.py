@@ -1,0 +1,1 @@
+"""How many joules has this machine or container used?"""
