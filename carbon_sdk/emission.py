@@ -1,8 +1,8 @@
 """Joules times grams per kilowatt-hour: the emission record, with its provenance.
 
 Two books are kept. The **process book** (request, worker, span, background, sdk, other) adds up over processes. The
-**machine book** (measured, idle, unattributed) is reported by every process of a machine alike, so readers keep one copy
-per machine, interval and domain, and never add them.
+**machine book** (measured, idle, unattributed) is reported by every process of a machine alike, so readers keep one
+copy per machine, interval and domain, and never add them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Literal
 
 from carbon_sdk.intensity.intensity import EmissionScope, Quality, Signal
-from carbon_sdk.meters.meter import Method, ScopeKind
+from carbon_sdk.meters.meter import IdlePolicy, IdleRule, Method, ScopeKind
 
 SCHEMA = 1
 """The record's schema. New optional fields do not raise it."""
@@ -21,10 +21,6 @@ JOULES_PER_KWH = 3.6e6  # exact: 1,000 W x 3,600 s
 Kind = Literal["request", "worker", "span", "background", "sdk", "other", "measured", "idle", "unattributed"]
 PROCESS_KINDS: tuple[Kind, ...] = ("request", "worker", "span", "background", "sdk", "other")
 MACHINE_KINDS: tuple[Kind, ...] = ("measured", "idle", "unattributed")
-
-IdleRule = Literal["set", "learnt", "usage_ratio", "none"]
-"""How idle joules were told from active ones: P_idle set, P_idle learnt, Kepler's usage ratio; none: GPU alone or gap."""
-IdlePolicy = Literal["none", "by_cpu", "reserved"]
 
 
 def grams(energy_joules: float, intensity_g_per_kwh: float, pue: float = 1.0) -> float:

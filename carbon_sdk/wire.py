@@ -1,7 +1,7 @@
 """Emission to JSON and back: the one codec of the SDK and the collector.
 
-A record is one JSON object with the fields of `Emission`, in its order, unknown ones as null. Times are UTC with a Z and
-microseconds. A reader ignores fields that it does not know; a schema newer than its own it refuses.
+A record is one JSON object with the fields of `Emission`, in its order, unknown ones as null. Times are UTC with a Z
+and microseconds. A reader ignores fields that it does not know; a schema newer than its own it refuses.
 """
 
 import dataclasses

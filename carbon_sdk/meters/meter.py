@@ -13,6 +13,10 @@ Domain = Literal["package", "dram", "psys", "gpu"]
 Method = Literal["counter", "power_integral", "model"]
 """How joules were known, best first: a hardware counter, power integrated over time, a model of the hardware."""
 ScopeKind = Literal["machine", "container"]
+IdleRule = Literal["set", "learnt", "usage_ratio", "model", "none"]
+"""How idle was told from active: watts set; learnt; Kepler's usage ratio; a model's own idle watts; idle not known."""
+IdlePolicy = Literal["none", "by_cpu", "reserved"]
+"""Who carries idle energy: nobody, the accounts by their CPU time, the accounts by what their container reserves."""
 
 CPU_DOMAINS: tuple[Domain, ...] = ("package", "dram", "psys")
 METHODS: tuple[Method, ...] = ("counter", "power_integral", "model")

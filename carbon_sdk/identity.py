@@ -1,0 +1,64 @@
+"""Who reports: service, instance, machine."""
+
+import hashlib
+import secrets
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """The names that stand in every record of one process's life.
+
+    Args:
+        service: Name of the service.
+        release: Its version; None when not told.
+        instance: 16 random hexadecimal digits, new at each start and after a fork.
+        machine: Hash of the kernel's boot id: equal for all processes and containers of one kernel, new at each boot;
+            the container's mark is hashed in at container scope.
+    """
+
+    service: str
+    release: str | None
+    instance: str
+    machine: str
+
+
+def program_name(arguments: list[str]) -> str:
+    """What to call a service that has no name: its program, or the module it was started with."""
+    name = Path(arguments[0]).stem if arguments and arguments[0] else ""
+    if name == "__main__":
+        name = Path(arguments[0]).parent.name
+    return name if name and not name.startswith("-") else "python"
+
+
+def identify(
+    *, service: str | None, release: str | None, procfs_root: Path = Path("/proc"), container: bool = False
+) -> Identity:
+    """The identity of this process from now on.
+
+    Args:
+        service: The name set; the program's name when None.
+        release: The version set.
+        procfs_root: Where /proc is.
+        container: The meter's scope is a container: its cgroup is hashed in, so that each container has its own book.
+    """
+    return Identity(
+        service=service or program_name(sys.argv),
+        release=release,
+        instance=secrets.token_hex(8),
+        machine=machine_mark(procfs_root, container=container),
+    )
+
+
+def machine_mark(procfs_root: Path, *, container: bool) -> str:
+    """16 hexadecimal digits for this kernel's life, and this container if asked; `unknown` where unreadable."""
+    try:
+        mark = (procfs_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        if container:
+            mark += (procfs_root / "self/cgroup").read_text(encoding="utf-8")
+            mark += str((procfs_root / "self/ns/cgroup").readlink()) + str((procfs_root / "self/ns/mnt").readlink())
+    except (OSError, ValueError):
+        return "unknown"
+    return hashlib.sha256(mark.encode()).hexdigest()[:16]

@@ -1,0 +1,237 @@
+"""Reads everything at each boundary and yields windows.
+
+A window is the time between two readings of everything. Boundaries lie at multiples of the sample interval on the
+monotonic clock, which all processes of a kernel share, so that all of them cut at the same moments.
+
+A reading between boundaries (a tracked block asks for its joules) adds to the open window and cuts no account.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from carbon_sdk.cpu.clock import Clock, Cut
+from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, Meter, Method, Reading, Scope
+
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """The joules of one domain over one window; None is a gap, and says why."""
+
+    domain: Domain
+    joules: float | None
+    method: Method
+    low_joules: float | None = None
+    high_joules: float | None = None
+    partial: bool = False
+    gap: str | None = None
+    idle_joules: float | None = None
+    process_share: float | None = None
+
+    @property
+    def of_cpu(self) -> bool:
+        """Divided by CPU time: package, dram, psys."""
+        return self.domain in CPU_DOMAINS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What was read between two boundaries.
+
+    Args:
+        started_at: UTC, a label only.
+        ended_at: UTC, a label only.
+        seconds: Length on the monotonic clock.
+        energies: One for each domain.
+        busy_cpu_seconds: CPU that everything at the meter's scope used (B); None when it cannot be known.
+        cpus: Logical CPUs at the meter's scope (N).
+        container_cpu_seconds: CPU that this process's container used; None when it cannot be known.
+        cut: CPU by account, and of the process (P).
+    """
+
+    started_at: datetime
+    ended_at: datetime
+    seconds: float
+    energies: tuple[Energy, ...]
+    busy_cpu_seconds: float | None
+    cpus: float
+    container_cpu_seconds: float | None
+    cut: Cut
+
+
+@dataclass(slots=True)
+class _Tally:
+    """The readings of one domain since the last boundary, added up."""
+
+    joules: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    idle: float | None = 0.0
+    process: float | None = 0.0
+    method: Method = "counter"
+    bounded: bool = False
+    partial: bool = False
+    gap: str | None = None
+
+    def add(self, reading: Reading) -> None:
+        self.method = reading.method
+        self.partial |= reading.partial
+        if reading.energy_joules is None:
+            self.gap = reading.gap or self.gap or "no reading before this window"
+            return
+        joules = reading.energy_joules
+        self.joules += joules
+        self.low += joules if reading.low_joules is None else reading.low_joules
+        self.high += joules if reading.high_joules is None else reading.high_joules
+        self.bounded |= reading.low_joules is not None
+        idle = reading.idle_joules
+        self.idle = None if self.idle is None or idle is None else self.idle + min(idle, joules)
+        share = reading.process_share
+        if self.process is not None:
+            self.process = None if share is None else self.process + share * max(joules - (idle or 0.0), 0.0)
+
+    def energy(self, domain: Domain) -> Energy:
+        if self.gap is not None:
+            return Energy(domain=domain, joules=None, method=self.method, partial=self.partial, gap=self.gap)
+        active = self.joules - (self.idle or 0.0)
+        share = None if self.process is None else min(self.process / active, 1.0) if active > 0 else 0.0
+        return Energy(
+            domain=domain,
+            joules=self.joules,
+            method=self.method,
+            low_joules=self.low if self.bounded else None,
+            high_joules=self.high if self.bounded else None,
+            partial=self.partial,
+            idle_joules=self.idle,
+            process_share=share,
+        )
+
+
+class Sampler:
+    """Yields the windows of one process.
+
+    Args:
+        meters: The CPU meter first, then others; empty where nothing can be measured.
+        clock: The CPU account.
+        container: This process's container, where it has limits of its own; None otherwise.
+        interval_seconds: Length of a window; made longer, in whole multiples, where a meter needs more.
+        monotonic_ns: Monotonic nanoseconds.
+        utcnow: UTC, for labels.
+    """
+
+    def __init__(
+        self,
+        meters: Sequence[Meter],
+        clock: Clock,
+        *,
+        container: Scope | None = None,
+        interval_seconds: float = 1.0,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._meters = tuple(meters)
+        self._clock = clock
+        self._container = container
+        self._monotonic_ns = monotonic_ns
+        self._utcnow = utcnow
+        longest = max((meter.minimum_interval_seconds for meter in meters), default=0.0)
+        self._step_ns = round(interval_seconds * NANOSECONDS) * max(1, -int(-longest // interval_seconds))
+        self._lock = threading.Lock()
+        self._tallies: dict[Domain, _Tally] = {}
+        self._read_ns = self._started_ns = monotonic_ns()
+        self._started_at = utcnow()
+        self._scope = self._meters[0].scope if self._meters else None
+        self._busy = self._busy_now()
+        self._contained = self._contained_now()
+
+    def begin(self) -> None:
+        """Take the meters' first reading: the first window begins here."""
+        with self._lock:
+            for meter in self._meters:
+                meter.read()
+            self._tallies = {}
+            self._read_ns = self._started_ns = self._monotonic_ns()
+            self._started_at = self._utcnow()
+
+    def seconds_to_boundary(self) -> float:
+        """How long until the next boundary; never less than a tenth of a window, so that no window is a sliver."""
+        now = self._monotonic_ns()
+        wait = self._step_ns - now % self._step_ns
+        if wait < self._step_ns // 10:
+            wait += self._step_ns
+        return wait / NANOSECONDS
+
+    def close(self) -> Window:
+        """Read everything, close the open window and begin the next."""
+        with self._lock:
+            self._read()
+            busy, contained = self._busy_now(), self._contained_now()
+            cut = self._clock.cut()
+            now, now_utc = self._read_ns, self._utcnow()
+            window = Window(
+                started_at=self._started_at,
+                ended_at=max(now_utc, self._started_at),
+                seconds=(now - self._started_ns) / NANOSECONDS,
+                energies=tuple(tally.energy(domain) for domain, tally in self._tallies.items()),
+                busy_cpu_seconds=_difference(busy, self._busy),
+                cpus=self._scope.cpus if self._scope else 0.0,
+                container_cpu_seconds=_difference(contained, self._contained),
+                cut=cut,
+            )
+            self._busy, self._contained = busy, contained
+            self._tallies = {}
+            self._started_ns, self._started_at = now, now_utc
+            return window
+
+    def peek(self, process_cpu_seconds: float) -> Window | None:
+        """The open window so far, without accounts, for a provisional answer; None when it is too short to say anything.
+
+        Args:
+            process_cpu_seconds: CPU of this process since the last boundary.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            shortest = max((meter.minimum_interval_seconds for meter in self._meters), default=0.0)
+            if not self._meters or self._monotonic_ns() - self._read_ns < max(shortest, 0.1) * NANOSECONDS:
+                return None
+            self._read()
+            now = self._utcnow()
+            return Window(
+                started_at=self._started_at,
+                ended_at=max(now, self._started_at),
+                seconds=(self._read_ns - self._started_ns) / NANOSECONDS,
+                energies=tuple(tally.energy(domain) for domain, tally in self._tallies.items()),
+                busy_cpu_seconds=_difference(self._busy_now(), self._busy),
+                cpus=self._scope.cpus if self._scope else 0.0,
+                container_cpu_seconds=None,
+                cut=Cut(accounts={}, spans=(), process_cpu_seconds=process_cpu_seconds, late_cpu_seconds=0.0),
+            )
+        finally:
+            self._lock.release()
+
+    def _read(self) -> None:
+        now = self._monotonic_ns()
+        stretch = (now - self._read_ns) / NANOSECONDS
+        self._read_ns = now
+        for meter in self._meters:
+            too_long = stretch > meter.maximum_interval_seconds
+            for reading in meter.read():
+                tally = self._tallies.setdefault(reading.domain, _Tally())
+                tally.add(reading)
+                if too_long:
+                    tally.gap = f"{stretch:.0f} s between two readings is more than {meter.name} can bridge"
+
+    def _busy_now(self) -> float | None:
+        return self._scope.busy_cpu_seconds() if self._scope else None
+
+    def _contained_now(self) -> float | None:
+        return self._container.busy_cpu_seconds() if self._container else None
+
+
+def _difference(now: float | None, before: float | None) -> float | None:
+    return None if now is None or before is None else max(now - before, 0.0)

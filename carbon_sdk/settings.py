@@ -1,0 +1,328 @@
+"""Settings: from arguments, then the environment, then defaults. The only reader of `os.environ`.
+
+Every field is a variable `CARBON_SDK_<FIELD>`. Variables `CARBON_SDK_<NAME>_<OPTION>` belong to the provider or sink
+NAME and are handed to it as they are: `CARBON_SDK_ELECTRICITY_MAPS_TOKEN` reaches `electricity_maps` as its option `token`.
+They may hold secrets, so they never show in a repr, a log or an error.
+"""
+
+import dataclasses
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from carbon_sdk.errors import SettingsError
+from carbon_sdk.meters.meter import IdlePolicy
+
+PREFIX = "CARBON_SDK_"
+
+Operator = Literal["own", "cloud"]
+Check = Callable[[str, Any], Any]
+
+
+def _refuse(name: str, problem: str, remedy: str) -> SettingsError:
+    return SettingsError(f"{PREFIX}{name.upper()} ({name})", problem, remedy)
+
+
+def _shown(value: object) -> str:
+    return repr(str(value)[:60])
+
+
+def _text(name: str, value: Any) -> str:
+    text = str(value).strip()
+    if not text or len(text) > 200 or not text.isprintable():
+        raise _refuse(name, f"{_shown(value)} is not a name", "Give 1 to 200 printable characters")
+    return text
+
+
+def _path(_name: str, value: Any) -> Path:
+    return Path(os.path.expanduser(str(value)))
+
+
+def _truth(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("1", "true", "yes", "on"):
+        return True
+    if text in ("", "0", "false", "no", "off"):
+        return False
+    raise _refuse(name, f"{_shown(value)} is neither true nor false", "Write 1 or 0")
+
+
+def _number(low: float, high: float, unit: str) -> Check:
+    def check(name: str, value: Any) -> float:
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as exc:
+            hint = ", with a point, not a comma" if "," in str(value) else ""
+            raise _refuse(
+                name, f"{_shown(value)} is not a number", f"Give {unit} from {low:g} to {high:g}{hint}"
+            ) from exc
+        if isinstance(value, bool) or not math.isfinite(number) or not low <= number <= high:
+            raise _refuse(name, f"{_shown(value)} is out of range", f"Give {unit} from {low:g} to {high:g}")
+        return number
+
+    return check
+
+
+def _whole(low: int, high: int, unit: str) -> Check:
+    number = _number(low, high, unit)
+
+    def check(name: str, value: Any) -> int:
+        result = number(name, value)
+        if result != int(result):
+            raise _refuse(name, f"{_shown(value)} is not a whole number", f"Give {unit} from {low} to {high}")
+        return int(result)
+
+    return check
+
+
+def _one_of(*allowed: str) -> Check:
+    def check(name: str, value: Any) -> str:
+        text = str(value).strip().lower()
+        if text not in allowed:
+            near = difflib.get_close_matches(text, allowed, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise _refuse(name, f"{_shown(value)} is not known", f"Choose one of {', '.join(allowed)}{hint}")
+        return text
+
+    return check
+
+
+def _names(name: str, value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    names = tuple(part.strip().lower().replace("-", "_") for part in parts if part.strip())
+    for one in names:
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", one):
+            raise _refuse(name, f"{_shown(one)} is not a name", "Give names in order, separated by commas")
+    return names
+
+
+def _zone(name: str, value: Any) -> str:
+    text = str(value).strip()
+    if not re.fullmatch(r"[A-Za-z0-9]{2,8}(-[A-Za-z0-9]{1,8}){0,3}", text):
+        raise _refuse(name, f"{_shown(value)} is not a zone key", "Write it as Electricity Maps does, DE or DK-DK1")
+    return text.upper()
+
+
+def _setting(check: Check, default: Any = None, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"check": check}, repr=not secret)
+
+
+_SHARE = _number(0, 1, "a share")
+_TOGETHER = {
+    "latitude",
+    "longitude",
+    "cloud_provider",
+    "cloud_region",
+    "sample_interval_seconds",
+    "emit_interval_seconds",
+}
+"""Settings that are checked against one another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a `Carbon` is built from; every field may be left out.
+
+    Args:
+        service: Name of this service in records; the program's name when absent.
+        release: Version of the service, to compare releases.
+        disabled: All of carbon_sdk does nothing.
+        strict: A variable that cannot be used raises, instead of being logged and left at its default.
+        sample_interval_seconds: Length of a window, 0.1 to 60 s.
+        emit_interval_seconds: Length of a record, 1 s to 1 h, whole windows.
+        first_record_seconds: When the first record comes, so that a newcomer sees something.
+        meter: `auto`, `powercap`, `model`, or the name of another meter.
+        gpu: Read GPUs through NVML: `auto`, `on`, `off`.
+        psys: Read the platform domain instead of package and DRAM.
+        sysfs_root: Where /sys is; `/host/sys` in a Kubernetes pod with a host mount.
+        procfs_root: Where /proc is.
+        idle_watts: Power of the idle machine at the meter's scope, W; learnt or estimated when absent.
+        idle_policy: Who carries idle energy: `none`, `by_cpu`, `reserved`.
+        reserved_share: Share of the machine that this process's container reserves, 0 to 1.
+        instance_type: Cloud instance type, `m5.large`, when it cannot be seen.
+        cloud_metadata: Ask the cloud's metadata service for instance type and region (off unless set).
+        zone: Zone key of the grid, as Electricity Maps writes them.
+        country: ISO 3166 alpha-2 country, when the zone is not known better.
+        latitude: Degrees north; with longitude.
+        longitude: Degrees east.
+        cloud_provider: `aws`, `gcp` or `azure`, with cloud_region.
+        cloud_region: The cloud's name of the region.
+        provider: Providers of grid intensity in order; `electricity_maps` where it has a token, then `yearly_averages`.
+        allow_mixed_scope: Let a chain hold providers whose signal or emission scope differ.
+        intensity_cache: Folder of an intensity cache shared by the workers of this host; none when absent.
+        pue: Power usage effectiveness of the data centre, 1 to 3; known by cloud region, else 1.0.
+        wall_factor: From measured domains to the wall, 1 to 5; not applied when absent.
+        operator: Who runs the machine: `own` or `cloud`; decides the scope in reports.
+        embodied_g: Grams CO2e of making the whole machine; bundled defaults when absent.
+        lifetime_years: Years over which that is spread.
+        sinks: Sinks in order, by name.
+        log_file: Write the structured log lines of records to this file instead of the host's logging.
+        state_dir: Folder for state that survives a restart (learnt idle power, spool); XDG state when absent.
+        close_seconds: How long closing may take to hand over what is left.
+        source: Where the raw options of providers and sinks come from.
+    """
+
+    service: str | None = _setting(_text)
+    release: str | None = _setting(_text)
+    disabled: bool = _setting(_truth, False)
+    strict: bool = _setting(_truth, False)
+    sample_interval_seconds: float = _setting(_number(0.1, 60, "seconds"), 1.0)
+    emit_interval_seconds: float = _setting(_number(1, 3600, "seconds"), 60.0)
+    first_record_seconds: float = _setting(_number(0.1, 3600, "seconds"), 10.0)
+    meter: str = _setting(_text, "auto")
+    gpu: str = _setting(_one_of("auto", "on", "off"), "auto")
+    psys: bool = _setting(_truth, False)
+    sysfs_root: Path = _setting(_path, Path("/sys"))
+    procfs_root: Path = _setting(_path, Path("/proc"))
+    idle_watts: float | None = _setting(_number(0, 10_000, "watts"))
+    idle_policy: IdlePolicy = _setting(_one_of("none", "by_cpu", "reserved"), "none")
+    reserved_share: float | None = _setting(_SHARE)
+    instance_type: str | None = _setting(_text)
+    cloud_metadata: bool = _setting(_truth, False)
+    zone: str | None = _setting(_zone)
+    country: str | None = _setting(_zone)
+    latitude: float | None = _setting(_number(-90, 90, "degrees"))
+    longitude: float | None = _setting(_number(-180, 180, "degrees"))
+    cloud_provider: str | None = _setting(_one_of("aws", "gcp", "azure"))
+    cloud_region: str | None = _setting(_text)
+    provider: tuple[str, ...] = _setting(_names, ())
+    allow_mixed_scope: bool = _setting(_truth, False)
+    intensity_cache: Path | None = _setting(_path)
+    pue: float | None = _setting(_number(1, 3, "a factor"))
+    wall_factor: float | None = _setting(_number(1, 5, "a factor"))
+    operator: Operator | None = _setting(_one_of("own", "cloud"))
+    embodied_g: float | None = _setting(_number(0, 1e9, "grams"))
+    lifetime_years: float | None = _setting(_number(0.5, 20, "years"))
+    sinks: tuple[str, ...] = _setting(_names, ("structlog",))
+    log_file: Path | None = _setting(_path)
+    state_dir: Path | None = _setting(_path)
+    close_seconds: float = _setting(_number(0, 60, "seconds"), 5.0)
+    source: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Check every value that was given.
+
+        Raises:
+            SettingsError: A value cannot be used; the message names the setting and the remedy.
+        """
+        for one in dataclasses.fields(self):
+            value = getattr(self, one.name)
+            if "check" in one.metadata and value is not None and value != one.default:
+                object.__setattr__(self, one.name, one.metadata["check"](one.name, value))
+        if (self.latitude is None) != (self.longitude is None):
+            raise _refuse("latitude", "latitude and longitude come together", "Give both, or a zone")
+        if (self.cloud_provider is None) != (self.cloud_region is None):
+            raise _refuse("cloud_region", "provider and region come together", "Give both, or a zone")
+        if self.emit_interval_seconds < self.sample_interval_seconds:
+            raise _refuse(
+                "emit_interval_seconds", "it is shorter than a window", "Give at least sample_interval_seconds"
+            )
+
+    def options(self, name: str) -> dict[str, str]:
+        """The options of one provider or sink: its variables, without prefix, in lower case."""
+        prefix = f"{PREFIX}{name.upper()}_"
+        own = {field.name for field in dataclasses.fields(self)}
+        return {
+            key[len(prefix) :].lower(): value
+            for key, value in self.source.items()
+            if key.startswith(prefix) and key[len(PREFIX) :].lower() not in own
+        }
+
+    @property
+    def provider_order(self) -> tuple[str, ...]:
+        """The providers to ask, in order."""
+        if self.provider:
+            return self.provider
+        live = ("electricity_maps",) if self.options("electricity_maps").get("token") else ()
+        return (*live, "yearly_averages")
+
+    @property
+    def state_folder(self) -> Path:
+        """Where state is kept: `state_dir`, else `carbon_sdk` in XDG's folder for state."""
+        if self.state_dir is not None:
+            return self.state_dir
+        home = self.source.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+        return Path(home) / "carbon_sdk"
+
+
+def environment() -> dict[str, str]:
+    """A copy of the process's environment."""
+    return dict(os.environ)
+
+
+def from_environment(
+    environ: Mapping[str, str] | None = None,
+    *,
+    on_error: Callable[[SettingsError], object] | None = None,
+    **arguments: Any,
+) -> Settings:
+    """Settings from arguments, then variables, then defaults.
+
+    Args:
+        environ: The variables; the process's own when None.
+        on_error: Told of each variable that cannot be used, which then stays at its default. None raises instead, and
+            so does `CARBON_SDK_STRICT=1`.
+        arguments: Fields that stand above the environment; a bad one always raises.
+
+    Raises:
+        SettingsError: A setting cannot be used; the message names it and the remedy.
+    """
+    environ = environment() if environ is None else environ
+    values: dict[str, Any] = {}
+    strict = arguments.get("strict", environ.get(f"{PREFIX}STRICT", "")) not in (False, "", "0", "false")
+
+    def failed(error: SettingsError) -> None:
+        if strict or on_error is None:
+            raise error
+        on_error(error)
+
+    for one in dataclasses.fields(Settings):
+        text = environ.get(f"{PREFIX}{one.name.upper()}")
+        if "check" not in one.metadata or not text:
+            continue
+        try:
+            values[one.name] = one.metadata["check"](one.name, text)
+        except SettingsError as error:
+            failed(error)
+    arguments = {name: value for name, value in arguments.items() if value is not None}
+    unknown = arguments.keys() - {one.name for one in dataclasses.fields(Settings)}
+    if unknown:
+        name = min(unknown)
+        raise SettingsError(
+            name, "there is no such setting", _nearest(name, (f.name for f in dataclasses.fields(Settings)))
+        )
+    try:
+        return Settings(**{**values, "source": environ, **arguments})
+    except SettingsError as error:
+        Settings(**arguments)
+        failed(error)
+        rest = {name: value for name, value in values.items() if name not in _TOGETHER}
+        return Settings(**{**rest, "source": environ, **arguments})
+
+
+def unknown_variables(environ: Mapping[str, str], plugins: Collection[str]) -> list[str]:
+    """One sentence for each `CARBON_SDK_` variable that means nothing, with the nearest that does.
+
+    Args:
+        environ: The variables.
+        plugins: Names of the providers and sinks that may own variables.
+    """
+    known = {f"{PREFIX}{one.name.upper()}" for one in dataclasses.fields(Settings) if "check" in one.metadata}
+    owned = tuple(f"{PREFIX}{name.upper()}_" for name in plugins)
+    return [
+        f"{name} is no setting. {_nearest(name, known)}"
+        for name in sorted(environ)
+        if name.startswith(PREFIX) and name not in known and not name.startswith(owned)
+    ]
+
+
+def _nearest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, list(known), 1, 0.6)
+    return f"Did you mean {near[0]}?" if near else "See the table of settings in the documentation"
