@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
+from carbon_sdk.errors import IntensityError
+
 Quality = Literal["measured", "estimated", "forecast", "stale", "static"]
 Signal = Literal["average", "marginal"]
 EmissionScope = Literal["lifecycle", "direct"]
@@ -71,6 +73,14 @@ class Intensity:
     method: str | None = None
     licence: str | None = None
     attribution: str | None = None
+
+
+class UnknownZoneError(IntensityError):
+    """The source does not serve this place, or not to this user: asking again soon is pointless, the next may know."""
+
+
+class RefusedCredentialsError(IntensityError):
+    """The source refuses the token, key or password: only a person can repair that."""
 
 
 class IntensityProvider(Protocol):

@@ -1,0 +1,452 @@
+"""The one HTTP client: limits, timeouts, retries, a circuit; errors translated, secrets kept out.
+
+Nothing outside this file knows which library it is. It speaks httpx's API over the aiohttp transport; both are imported
+at the first request, because they cost 400 ms that a service without a live provider need not pay.
+
+* **Time.** One attempt has one deadline for all of it, so a server that drips a byte a second cannot hold it.
+* **Size.** A body beyond the limit is cut off while it arrives, after decompression.
+* **Redirects** are not followed: a provider that moved is an answer to look at, and a login page is not data.
+* **Retries** only for what may be asked twice (GET, or what the caller calls repeatable), with jitter. A server that
+  said when to come back (`Retry-After`) is not asked before.
+* **Circuit.** After repeated failures of one origin, calls fail at once; then one call probes, and closes it again.
+* **Secrets.** Secret query parameters are added below httpx, whose own log line prints the URL; no error and no repr
+  holds a header, a query or a body.
+"""
+
+import asyncio
+import email.utils
+import random
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from carbon_sdk.errors import CarbonSDKError
+
+Kind = Literal["timeout", "unreachable", "name", "tls", "too_large", "protocol", "paused"]
+
+FAILURES_TO_OPEN = 5
+"""Failed calls in a row of one origin that open its circuit."""
+FIRST_PAUSE_SECONDS = 30.0
+LONGEST_PAUSE_SECONDS = 900.0
+LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+"""A server that asks for more than a day is asked again after a day."""
+ORIGINS_REMEMBERED = 64
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 4.0
+AGAIN = frozenset({500, 502, 503, 504})
+"""Statuses worth a second try: the server's trouble, not ours. Not 429: it asks for less, not for more."""
+_HIDDEN_QUERY = "carbon_sdk.hidden_query"
+
+
+class HTTPError(CarbonSDKError):
+    """No usable answer came back.
+
+    Args:
+        kind: What went wrong.
+        where: Origin and path, never the query.
+        problem: In words, without secrets.
+        retry_after_seconds: When to ask again, where that is known.
+    """
+
+    def __init__(self, kind: Kind, where: str, problem: str, *, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{where}: {problem}")
+        self.kind = kind
+        self.problem = problem
+        self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer, of any status.
+
+    Args:
+        status: HTTP status.
+        where: Origin and path, for messages.
+        headers: Names in lower case.
+        body: Decompressed bytes.
+        secrets: What must not be shown.
+        retry_after_seconds: What the server asked for, from seconds or from a date.
+    """
+
+    status: int
+    where: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    retry_after_seconds: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The body as text; bytes that are no UTF-8 are replaced."""
+        return self.body.decode("utf-8", errors="replace")
+
+    def excerpt(self, characters: int = 120) -> str:
+        """The body's beginning on one line, without secrets, to quote in a message."""
+        text = redacted(self.text[: characters * 8], self.secrets)
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:characters]
+
+
+def redacted(text: str, secrets: Sequence[str]) -> str:
+    """The text with every secret replaced by `***`."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """Seconds to wait from a `Retry-After` header, which holds seconds or a date (RFC 9110, section 10.2.3).
+
+    Args:
+        value: The header; None where there is none.
+        now: The present, UTC.
+
+    Returns:
+        0 to one day; None where the header is missing or says nothing.
+    """
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
+    try:
+        until = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_SECONDS)
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Whether one origin may be asked. Times are monotonic seconds."""
+
+    failures: int = 0
+    paused_until: float = 0.0
+    probing: bool = False
+
+    def refusal(self, now: float) -> float | None:
+        """Seconds to wait before the next call, or None: go ahead. Admits one probe at a time after a pause."""
+        if now < self.paused_until:
+            return self.paused_until - now
+        if self.failures < FAILURES_TO_OPEN:
+            return None
+        if self.probing:
+            return FIRST_PAUSE_SECONDS
+        self.probing = True
+        return None
+
+    def succeeded(self) -> None:
+        """The origin answered."""
+        self.failures = 0
+        self.probing = False
+
+    def failed(self, now: float, chance: float) -> None:
+        """The origin did not answer, or answered 5xx.
+
+        Args:
+            now: Monotonic seconds.
+            chance: 0 to 1; spreads the callers of many machines.
+        """
+        self.failures += 1
+        self.probing = False
+        beyond = self.failures - FAILURES_TO_OPEN
+        if beyond >= 0:
+            pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(beyond, 10), LONGEST_PAUSE_SECONDS)
+            self.pause(now, pause * (0.5 + chance / 2))
+
+    def pause(self, now: float, seconds: float) -> None:
+        """Leave the origin alone for so long."""
+        self.paused_until = max(self.paused_until, now + seconds)
+
+    def abandoned(self) -> None:
+        """The call was cancelled before it said anything."""
+        self.probing = False
+
+
+class HTTP:
+    """An HTTP client for one event loop; closing it twice is fine.
+
+    Args:
+        timeout_seconds: Deadline of one attempt, all of it.
+        connect_timeout_seconds: Of that, for the connection.
+        max_body_bytes: Longest body that is taken, decompressed.
+        attempts: How often a repeatable call is tried.
+        max_connections: Connections open at once.
+        proxy: `http://host:port` of a proxy.
+        ca_file: PEM file of the authorities to trust instead of the bundled ones.
+        user_agent: What we call ourselves.
+        monotonic: Clock of the circuits, seconds.
+        utcnow: Clock for `Retry-After` dates.
+        sleep: How to wait between attempts.
+        chance: Random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float = 10.0,
+        connect_timeout_seconds: float = 5.0,
+        max_body_bytes: int = 8 * 1024 * 1024,
+        attempts: int = 3,
+        max_connections: int = 16,
+        proxy: str | None = None,
+        ca_file: str | None = None,
+        user_agent: str = "carbon-sdk",
+        monotonic: Callable[[], float] = time.monotonic,
+        utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._connect_timeout_seconds = connect_timeout_seconds
+        self._max_body_bytes = max_body_bytes
+        self._attempts = attempts
+        self._max_connections = max_connections
+        self._proxy = proxy
+        self._ca_file = ca_file
+        self._user_agent = user_agent
+        self._monotonic = monotonic
+        self._utcnow = utcnow
+        self._sleep = sleep
+        self._chance = chance
+        self._circuits: dict[str, Circuit] = {}
+        self._client: Any = None
+
+    async def get(
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        secret_params: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        attempts: int | None = None,
+    ) -> Reply:
+        """Ask for a resource.
+
+        Args:
+            url: Without query.
+            params: Query parameters that may be seen.
+            headers: Sent, never shown.
+            secret_params: Query parameters that hold a secret.
+            auth: User and password for HTTP basic.
+            secrets: Further texts to keep out of messages, for instance a token in a header.
+            attempts: How often to try; the client's own number unless given.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            HTTPError: There was none.
+        """
+        return await self._call(
+            "GET",
+            url,
+            attempts=attempts or self._attempts,
+            secrets=(*secrets, *(secret_params or {}).values(), *((auth[1],) if auth else ())),
+            params=params,
+            headers=dict(headers or {}),
+            auth=auth,
+            extensions={_HIDDEN_QUERY: dict(secret_params or {})},
+        )
+
+    async def post(
+        self,
+        url: str,
+        *,
+        content: bytes,
+        headers: Mapping[str, str] | None = None,
+        secrets: Sequence[str] = (),
+        repeatable: bool = False,
+    ) -> Reply:
+        """Send a body.
+
+        Args:
+            url: Where to.
+            content: The body.
+            headers: Sent, never shown.
+            secrets: Texts to keep out of messages.
+            repeatable: The receiver takes the same body twice as once, so it may be retried here.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            HTTPError: There was none.
+        """
+        return await self._call(
+            "POST",
+            url,
+            attempts=self._attempts if repeatable else 1,
+            secrets=tuple(secrets),
+            content=content,
+            headers=dict(headers or {}),
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections; a second call does nothing."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def _call(self, method: str, url: str, *, attempts: int, secrets: tuple[str, ...], **asked: Any) -> Reply:
+        import tenacity  # noqa: PLC0415 - late: costs time, and only a live provider needs it
+
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(attempts),
+            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
+            retry=tenacity.retry_if_exception(_may_pass) | tenacity.retry_if_result(_asks_again),
+            retry_error_callback=lambda last: last.outcome.result() if last.outcome else None,
+            sleep=self._sleep,
+        )
+        reply: Reply = await retrying(self._attempt, method, url, _where(url), secrets, asked)
+        return reply
+
+    async def _attempt(
+        self, method: str, url: str, where: str, secrets: tuple[str, ...], asked: Mapping[str, Any]
+    ) -> Reply:
+        circuit = self._circuit_of(url)
+        wait = circuit.refusal(self._monotonic())
+        if wait is not None:
+            problem = f"left alone for {wait:.0f} s more, after failures or at its own wish"
+            raise HTTPError("paused", where, problem, retry_after_seconds=wait)
+        try:
+            reply = await self._exchange(method, url, where, secrets, asked)
+        except HTTPError:
+            circuit.failed(self._monotonic(), self._chance())
+            raise
+        except BaseException:
+            circuit.abandoned()
+            raise
+        if reply.status == 429 or reply.retry_after_seconds is not None:
+            circuit.succeeded()
+            circuit.pause(self._monotonic(), reply.retry_after_seconds or FIRST_PAUSE_SECONDS)
+        elif reply.status >= 500:
+            circuit.failed(self._monotonic(), self._chance())
+        else:
+            circuit.succeeded()
+        return reply
+
+    async def _exchange(
+        self, method: str, url: str, where: str, secrets: tuple[str, ...], asked: Mapping[str, Any]
+    ) -> Reply:
+        import aiohttp  # noqa: PLC0415 - late, as above
+        import httpx  # noqa: PLC0415
+
+        try:
+            if self._client is None:
+                self._client = self._new_client()
+            async with (
+                asyncio.timeout(self._timeout_seconds),
+                self._client.stream(method, url, **asked) as response,
+            ):
+                body = await self._body_of(response, where)
+        except TimeoutError as exc:
+            raise HTTPError("timeout", where, f"no whole answer within {self._timeout_seconds:g} s") from exc
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as exc:
+            raise _translated(exc, where, secrets) from exc
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return Reply(
+            status=response.status_code,
+            where=where,
+            headers=headers,
+            body=body,
+            secrets=secrets,
+            retry_after_seconds=retry_after_seconds(headers.get("retry-after"), self._utcnow()),
+        )
+
+    async def _body_of(self, response: Any, where: str) -> bytes:
+        body = bytearray()
+        async for chunk in response.aiter_bytes():
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                raise HTTPError("too_large", where, f"the body is longer than {self._max_body_bytes} bytes")
+        return bytes(body)
+
+    def _circuit_of(self, url: str) -> Circuit:
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        circuit = self._circuits.get(origin)
+        if circuit is None:
+            if len(self._circuits) >= ORIGINS_REMEMBERED:
+                self._circuits.pop(next(iter(self._circuits)))
+            circuit = self._circuits[origin] = Circuit()
+        return circuit
+
+    def _new_client(self) -> Any:
+        import aiohttp  # noqa: PLC0415 - late, as above
+        import httpx  # noqa: PLC0415
+        from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415
+
+        if self._ca_file is None:
+            tls = httpx.create_ssl_context(trust_env=False)
+        else:
+            tls = ssl.create_default_context(cafile=self._ca_file)
+
+        class Transport(AiohttpTransport):
+            """Adds secret parameters where nothing logs them, and keeps no cookies."""
+
+            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+                secret = request.extensions.get(_HIDDEN_QUERY)
+                if secret:
+                    request = httpx.Request(
+                        request.method,
+                        request.url.copy_merge_params(secret),
+                        headers=request.headers,
+                        stream=request.stream,
+                        extensions=request.extensions,
+                    )
+                return await super().handle_async_request(request)
+
+        def session() -> aiohttp.ClientSession:
+            connector = aiohttp.TCPConnector(ssl=tls, limit=self._max_connections, keepalive_timeout=30)
+            return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+        return httpx.AsyncClient(
+            transport=Transport(client=session, proxy=httpx.Proxy(self._proxy) if self._proxy else None),
+            timeout=httpx.Timeout(self._timeout_seconds, connect=self._connect_timeout_seconds),
+            headers={"user-agent": self._user_agent, "accept-encoding": "gzip, deflate"},
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+
+def _may_pass(exc: BaseException) -> bool:
+    return isinstance(exc, HTTPError) and exc.kind in ("timeout", "unreachable")
+
+
+def _asks_again(reply: Reply) -> bool:
+    return reply.status in AGAIN and reply.retry_after_seconds is None
+
+
+def _where(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def _translated(exc: BaseException, where: str, secrets: tuple[str, ...]) -> HTTPError:
+    """One error of the libraries below in our words. The aiohttp transport calls a reset a timeout, so look beneath."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = exc
+    while cause is not None and cause not in causes:
+        causes.append(cause)
+        cause = cause.__cause__ or getattr(cause, "os_error", None)
+    names = {part.__name__ for found in causes for part in type(found).__mro__}
+    text = redacted(str(causes[-1]) or type(causes[-1]).__name__, secrets)[:160]
+    if "SSLError" in names or "CertificateError" in names:
+        return HTTPError("tls", where, f"TLS refused: {text}")
+    if "ClientConnectorDNSError" in names or "gaierror" in names:
+        return HTTPError("name", where, "the host name does not resolve")
+    if names & {"ServerTimeoutError", "SocketTimeoutError", "ConnectionTimeoutError"}:
+        return HTTPError("timeout", where, "it did not answer in time")
+    if names & {"ClientConnectionError", "TransportError", "OSError", "ClientPayloadError"}:
+        return HTTPError("unreachable", where, f"no connection, or it broke: {text}")
+    return HTTPError("protocol", where, f"{type(exc).__name__}: {text}")

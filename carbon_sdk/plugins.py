@@ -1,0 +1,43 @@
+"""Entry points by name, looked up when asked.
+
+Nothing is imported until its name is asked for, so an installed plugin that nobody uses costs nothing.
+"""
+
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+
+from carbon_sdk.errors import CarbonSDKError
+
+
+class PluginError(CarbonSDKError):
+    """No plugin of that name, or it cannot be imported."""
+
+
+def names(group: str) -> tuple[str, ...]:
+    """The names that are installed in a group, in order.
+
+    Args:
+        group: An entry point group, `carbon_sdk.providers`.
+    """
+    return tuple(sorted({point.name for point in entry_points(group=group)}))
+
+
+def load(group: str, name: str) -> object:
+    """The object that an entry point names.
+
+    Args:
+        group: An entry point group, `carbon_sdk.providers`.
+        name: A name in it, `electricity_maps`.
+
+    Raises:
+        PluginError: There is no such name (the message lists the nearest), or importing it failed.
+    """
+    found = tuple(entry_points(group=group, name=name))
+    if not found:
+        installed = names(group)
+        near = get_close_matches(name, installed, n=3) or installed
+        raise PluginError(f"no {name!r} in {group}; there is {', '.join(near) or 'nothing installed'}")
+    try:
+        return found[0].load()
+    except Exception as exc:  # foreign code runs on import and may raise anything
+        raise PluginError(f"{name!r} in {group} cannot be imported: {type(exc).__name__}: {exc}") from exc
