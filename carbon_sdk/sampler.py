@@ -11,11 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
-from carbon_sdk.cpu.clock import Clock, Cut
+from carbon_sdk.cpu.clock import Cut
 from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, Meter, Method, Reading, Scope
 
 NANOSECONDS = 1_000_000_000
+
+
+class CPUBook(Protocol):
+    """Knows what each account of this process has used."""
+
+    def cut(self) -> Cut:
+        """CPU by account since the last cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +134,7 @@ class Sampler:
     def __init__(
         self,
         meters: Sequence[Meter],
-        clock: Clock,
+        clock: CPUBook,
         *,
         container: Scope | None = None,
         interval_seconds: float = 1.0,

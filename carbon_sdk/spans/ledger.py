@@ -40,7 +40,8 @@ class Entry:
         low_joules: Lower bound of their sum.
         high_joules: Upper bound of their sum.
         idle_joules: Idle joules that the policy makes it carry; None where it cannot be known.
-        reserved_joules: The same under the policy `reserved`, which SCI always takes; None where r is unknown.
+        reserved_share: Share of the machine that is reserved for it; None where r is unknown.
+        reserved_joules: Idle joules by that share, which SCI always takes; None where r is unknown.
     """
 
     use: Use
@@ -48,6 +49,7 @@ class Entry:
     low_joules: float = 0.0
     high_joules: float = 0.0
     idle_joules: float | None = 0.0
+    reserved_share: float | None = None
     reserved_joules: float | None = None
 
 
@@ -73,7 +75,7 @@ class Page:
         seconds: Length of the window.
         entries: By account, background and sdk included.
         measured: Joules by domain; None is a gap.
-        idle: Idle joules by domain that no account carries.
+        idle: Idle joules by domain, whoever carries them; with the active joules they add up to the measured.
         rest: Joules by domain of others at the meter's scope.
         unattributed: Joules by domain that cannot be told apart.
         methods: By domain, how the joules were known.
@@ -216,28 +218,23 @@ class Ledger:
         return gpus | {energy.domain: (energy.joules or 0.0) * part for energy in known}, rule
 
     def _carry(self, page: Page, window: Window, shares: Shares[Account], process: float) -> None:
-        """Hand idle joules of the CPU domains to those who carry them under the policy, and note the reserved share."""
+        """Note which part of the machine each account reserves, and the idle joules that the policy makes it carry."""
         idle = sum(joules for domain, joules in page.idle.items() if domain != "gpu")
         contained = window.container_cpu_seconds
         reserved: float | None = None
         if self._reserved_share is not None and contained is not None:
-            reserved = idle * self._reserved_share * (process / contained if contained > process else 1.0)
+            reserved = self._reserved_share * (process / contained if contained > process else 1.0)
         by_cpu = {**shares.accounts, BACKGROUND: shares.background}
         whole = sum(by_cpu.values())
-        carried = 0.0
         for account, entry in page.entries.items():
             part = by_cpu.get(account, 0.0)
             if reserved is not None:
-                entry.reserved_joules = reserved * part / whole if whole > 0.0 else 0.0
+                entry.reserved_share = reserved * part / whole if whole > 0.0 else 0.0
+                entry.reserved_joules = idle * entry.reserved_share
             if self._idle_policy == "by_cpu":
                 entry.idle_joules = idle * part
             elif self._idle_policy == "reserved":
                 entry.idle_joules = entry.reserved_joules
-            carried += entry.idle_joules or 0.0
-        if carried > 0.0:
-            for domain in page.idle:
-                if domain != "gpu":
-                    page.idle[domain] *= max(1.0 - carried / idle, 0.0)
 
 
 def _in_time(window: Window) -> tuple[Mapping[Account, Use], float, float]:

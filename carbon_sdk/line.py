@@ -1,0 +1,221 @@
+"""The line from windows to records, as it runs on carbon_sdk's own thread.
+
+Windows are closed on time whatever the network does: pages wait for their price in a queue of their own, and records wait
+for their sinks in another.
+"""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+import anyio
+
+from carbon_sdk.emission import grams
+from carbon_sdk.intensity.intensity import Intensity, IntensityProvider, Place
+from carbon_sdk.log import Log
+from carbon_sdk.sampler import Sampler
+from carbon_sdk.sinks.delivery import CLOSE_SECONDS, Delivery
+from carbon_sdk.sinks.sink import TotalsSink
+from carbon_sdk.spans.ledger import Ledger, Page
+from carbon_sdk.spans.span import Span, SpanShare
+from carbon_sdk.statement import Statement, Terms
+
+WAITING_PAGES = 600
+"""Pages that wait for a price at most; the oldest is then priced by the static averages."""
+LAST_PRICE_SECONDS = 2.0
+"""How long closing waits for a price before it takes the static one."""
+
+
+class Line:
+    """Closes windows, prices pages, emits records.
+
+    Args:
+        sampler: Yields windows.
+        ledger: Books them.
+        terms: What is the same in all records.
+        provider: Tells the intensity now.
+        static: Always answers at once, should the provider not.
+        place: Where the energy is used.
+        delivery: Carries records.
+        totals: Take the running totals at each window.
+        log: Takes faults.
+        emit_interval_seconds: Length of a record.
+        first_record_seconds: When the first record comes.
+    """
+
+    def __init__(
+        self,
+        *,
+        sampler: Sampler,
+        ledger: Ledger,
+        terms: Terms,
+        provider: IntensityProvider,
+        static: IntensityProvider,
+        place: Place,
+        delivery: Delivery,
+        totals: Iterable[TotalsSink],
+        log: Log,
+        emit_interval_seconds: float,
+        first_record_seconds: float,
+    ) -> None:
+        self._sampler = sampler
+        self._ledger = ledger
+        self._terms = terms
+        self._statement = Statement(terms)
+        self._provider = provider
+        self._static = static
+        self._place = place
+        self._delivery = delivery
+        self._totals = tuple(totals)
+        self._log = log
+        self._emit_interval_seconds = emit_interval_seconds
+        self._first_record_seconds: float | None = first_record_seconds
+        self._unpriced: deque[Page] = deque()
+        self._more = anyio.Event()
+        self._delivered = anyio.Event()
+        self._pricing = anyio.CancelScope()
+        self._process_cpu_ns = time.process_time_ns()
+        self._rate: float | None = None
+        self.intensity: Intensity | None = None
+        """The last price; None before the first."""
+
+    async def run(self, stopping: anyio.Event, *, close_seconds: Callable[[], float]) -> None:
+        """Run until `stopping` is set; then close the last window and hand everything over.
+
+        Args:
+            stopping: Set when the line is to end.
+            close_seconds: How long handing over may take.
+        """
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._deliver)
+            tasks.start_soon(self._price)
+            while not stopping.is_set():
+                with anyio.move_on_after(self._sampler.seconds_to_boundary()):
+                    await stopping.wait()
+                self._close_window()
+                self._log.flush()
+            with anyio.move_on_after(max(close_seconds() - CLOSE_SECONDS, 0.0)) as limit:
+                await self._finish()
+            if limit.cancelled_caught:
+                self._log.fault("delivery.close", "not all records could be handed over in time")
+            tasks.cancel_scope.cancel()
+
+    def estimate(self, cpu_seconds: float, *, in_request: bool) -> SpanShare | None:
+        """A provisional answer for CPU used since the last boundary; asked from any thread.
+
+        Args:
+            cpu_seconds: CPU seconds of the span.
+            in_request: A request waits: no reading is taken for it, the last window answers.
+        """
+        rate = self._rate
+        if not in_request:
+            used = (time.process_time_ns() - self._process_cpu_ns) / 1e9
+            window = self._sampler.peek(used)
+            if window is not None:
+                rate = self._ledger.book(window, learn=False).joules_per_cpu_second or rate
+        if rate is None:
+            return None
+        joules = rate * cpu_seconds
+        price = self.intensity
+        return SpanShare(
+            cpu_seconds=cpu_seconds,
+            energy_joules=joules,
+            emissions_g=None if price is None else self._grams(joules, price),
+            intensity=price,
+        )
+
+    def _close_window(self) -> None:
+        try:
+            window = self._sampler.close()
+            self._process_cpu_ns = time.process_time_ns()
+            page = self._ledger.book(window)
+        except Exception as exc:  # a meter or a rule of ours: the window is lost, the app goes on
+            self._log.fault("sampler", exc)
+            return
+        self._rate = page.joules_per_cpu_second
+        for domain, gap in page.gaps.items():
+            self._log.fault(f"meter.{domain}", gap)
+        self._unpriced.append(page)
+        self._more.set()
+
+    async def _deliver(self) -> None:
+        await self._delivery.run()
+        self._delivered.set()
+
+    async def _price(self) -> None:
+        with self._pricing:
+            while True:
+                while self._unpriced:
+                    static = len(self._unpriced) > WAITING_PAGES
+                    intensity = await self._intensity(self._static if static else self._provider)
+                    self._book(self._unpriced.popleft(), intensity)
+                await self._more.wait()
+                self._more = anyio.Event()
+
+    async def _intensity(self, provider: IntensityProvider) -> Intensity:
+        try:
+            self.intensity = await provider.intensity(self._place)
+        except Exception as exc:
+            self._log.fault("intensity", exc)
+            self.intensity = await self._static.intensity(self._place)
+        return self.intensity
+
+    def _book(self, page: Page, intensity: Intensity) -> None:
+        """Price one page: into the statement, to the spans, to the totals."""
+        begun = self._statement.started_at
+        if begun is not None and self._interval(begun) != self._interval(page.started_at):
+            self._emit()
+        self._statement.add(page, intensity)
+        first = self._first_record_seconds
+        begun = self._statement.started_at
+        if first is not None and begun is not None and (page.ended_at - begun).total_seconds() >= first:
+            self._emit()
+        for figure in page.spans:
+            if isinstance(figure.span, Span):
+                joules = figure.energy_joules
+                figure.span.settle(
+                    SpanShare(
+                        cpu_seconds=figure.cpu_seconds,
+                        energy_joules=joules,
+                        low_joules=figure.low_joules,
+                        high_joules=figure.high_joules,
+                        method=page.method,
+                        emissions_g=None if joules is None else self._grams(joules, intensity),
+                        intensity=intensity,
+                        gap_cpu_seconds=figure.cpu_seconds if joules is None else 0.0,
+                    ),
+                    final=figure.ended,
+                )
+        if self._totals:
+            totals = self._statement.totals()
+            for sink in self._totals:
+                try:
+                    sink.update(totals)
+                except Exception as exc:
+                    self._log.fault(f"sink.{type(sink).__name__}", exc)
+
+    def _emit(self) -> None:
+        self._first_record_seconds = None
+        self._delivery.offer(self._statement.close())
+
+    def _interval(self, moment: datetime) -> int:
+        return math.floor(moment.timestamp() / self._emit_interval_seconds)
+
+    def _grams(self, joules: float, intensity: Intensity) -> float:
+        return grams(joules, intensity.g_per_kwh, self._terms.pue) * (self._terms.wall_factor or 1.0)
+
+    async def _finish(self) -> None:
+        """Price what is left, emit the last records, wait for the sinks."""
+        with anyio.move_on_after(LAST_PRICE_SECONDS):
+            while self._unpriced:
+                await anyio.sleep(0.001)
+        self._pricing.cancel()
+        while self._unpriced:
+            self._book(self._unpriced.popleft(), await self._intensity(self._static))
+        if self._statement.started_at is not None:
+            self._emit()
+        self._log.flush()
+        self._delivery.close()
+        await self._delivered.wait()

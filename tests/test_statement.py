@@ -1,0 +1,155 @@
+"""Statements: pages of an interval, priced, as records."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbon_sdk.cpu.clock import Account, Cut, Use
+from carbon_sdk.emission import Emission
+from carbon_sdk.identity import Identity
+from carbon_sdk.intensity.intensity import Intensity
+from carbon_sdk.sampler import Energy, Window
+from carbon_sdk.spans.ledger import Ledger
+from carbon_sdk.statement import Statement, Terms
+from carbon_sdk.testing import FixedIntensity
+
+START = datetime(2026, 3, 29, 12, tzinfo=UTC)
+A = Account("request", "GET /a", "GET /a")
+IDENTITY = Identity(service="shop", release="1.2", instance="0" * 16, machine="m" * 16)
+CHEAP, DEAR = FixedIntensity(100.0).answer, FixedIntensity(300.0, zone="PL", quality="estimated").answer
+
+
+def terms(**more: object) -> Terms:
+    return Terms(identity=IDENTITY, meter="fake", meter_scope="machine", basis="watts", **more)  # type: ignore[arg-type]
+
+
+def window(joules: float | None, *, at: int = 0, cpu: float = 1.0, **use: object) -> Window:
+    return Window(
+        started_at=START + timedelta(seconds=at),
+        ended_at=START + timedelta(seconds=at + 1),
+        seconds=1.0,
+        energies=(
+            Energy(domain="package", joules=joules, method="model", idle_joules=0.0, low_joules=None, high_joules=None),
+        ),
+        busy_cpu_seconds=4.0,
+        cpus=4.0,
+        container_cpu_seconds=2.0,
+        cut=Cut(
+            accounts={A: Use(cpu_seconds=cpu, **use)} if cpu or use else {},  # type: ignore[arg-type]
+            spans=(),
+            process_cpu_seconds=2.0,
+            late_cpu_seconds=0.0,
+        ),
+    )
+
+
+def records(*pages: tuple[Window, Intensity], ledger: Ledger | None = None, **more: object) -> dict[str, Emission]:
+    statement = Statement(terms(**more))
+    for read, intensity in pages:
+        statement.add((ledger or Ledger()).book(read), intensity)
+    return {emission.name: emission for emission in statement.close()}
+
+
+def test_a_record_carries_its_joules_its_grams_and_how_both_are_known() -> None:
+    """A quarter of 36 J at 100 g/kWh and PUE 1.5."""
+    record = records((window(36.0, requests=2, errors=1, duration_seconds=0.5), CHEAP), pue=1.5)["GET /a"]
+
+    assert record.energy_joules == pytest.approx(9.0)
+    assert record.energy_package_joules == pytest.approx(9.0)
+    assert record.energy_dram_joules is None
+    assert record.emissions_g == pytest.approx(9.0 / 3.6e6 * 100.0 * 1.5)
+    assert record.emissions_g_per_request == pytest.approx(record.emissions_g / 2)  # type: ignore[operator]
+    assert record.intensity_g_per_kwh == pytest.approx(100.0)
+    assert (record.energy_method, record.intensity_quality, record.zone) == ("model", "measured", "DE")
+    assert (record.requests, record.errors, record.duration_seconds) == (2, 1, 0.5)
+    assert (record.endpoint, record.method, record.service, record.release) == ("GET /a", "GET", "shop", "1.2")
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 1e4), st.sampled_from([CHEAP, DEAR])), min_size=1, max_size=20))
+def test_the_books_of_an_interval_balance(pages: list[tuple[float, Intensity]]) -> None:
+    """Process book + rest + idle + unattributed = measured, in joules and in grams."""
+    statement = Statement(terms())
+    for at, (joules, intensity) in enumerate(pages):
+        statement.add(Ledger().book(window(joules, at=at)), intensity)
+    rest = sum(statement.rest_joules().values())
+    by_name = {record.name: record for record in statement.close()}
+    own = by_name["GET /a"].energy_joules + by_name["background"].energy_joules  # type: ignore[operator]
+    machine = [by_name[kind].energy_joules for kind in ("idle", "unattributed")]
+
+    assert own + rest + sum(machine) == pytest.approx(by_name["measured"].energy_joules, rel=1e-9)  # type: ignore[arg-type]
+
+
+def test_an_interval_is_priced_window_by_window() -> None:
+    """Its intensity is emissions over energy; quality and zone are those with most joules, and mixed is said."""
+    record = records((window(10.0), CHEAP), (window(30.0, at=1), DEAR))["GET /a"]
+
+    assert record.intensity_g_per_kwh == pytest.approx((10 * 100 + 30 * 300) / 40)
+    assert (record.zone, record.intensity_quality, record.mixed) == ("PL", "estimated", True)
+
+
+def test_an_account_whose_every_window_was_a_gap_has_null_energy() -> None:
+    """Unknown is not zero; the CPU seconds are known."""
+    record = records((window(None), CHEAP))["GET /a"]
+
+    assert record.energy_joules is None
+    assert record.emissions_g is None
+    assert record.cpu_seconds == pytest.approx(1.0)
+    assert (record.gap_seconds, record.gap_cpu_seconds) == (1.0, pytest.approx(1.0))
+
+
+def test_a_gap_beside_a_reading_is_told_in_seconds() -> None:
+    """The joules are those of the window that was read."""
+    record = records((window(None), CHEAP), (window(36.0, at=1), CHEAP))["GET /a"]
+
+    assert record.energy_joules == pytest.approx(9.0)
+    assert (record.gap_seconds, record.gap_cpu_seconds) == (1.0, pytest.approx(1.0))
+
+
+def test_sequence_counts_without_holes_over_intervals() -> None:
+    """(instance, sequence) is the key: a store knows a repetition by the highest that it holds."""
+    statement, numbers = Statement(terms()), []
+    for at in range(3):
+        statement.add(Ledger().book(window(1.0, at=at)), CHEAP)
+        numbers += [record.sequence for record in statement.close()]
+
+    assert numbers == list(range(len(numbers)))
+
+
+def test_sci_takes_reserved_idle_and_the_share_of_the_machines_making() -> None:
+    """((E x I) + M) / R: half of the container's quarter is this process's, half of that the account's."""
+    ledger = Ledger(reserved_share=0.25)
+    record = records((window(36.0, requests=1), CHEAP), ledger=ledger, embodied_g_per_second=8.0)["GET /a"]
+
+    assert record.emissions_embodied_g == pytest.approx(8.0 * 0.25 * 0.5)
+    assert record.sci_g_per_request == pytest.approx(record.emissions_g + 1.0)  # type: ignore[operator]
+
+
+def test_without_a_reserved_share_sci_is_null() -> None:
+    """An unknown share is not the whole machine."""
+    record = records((window(36.0, requests=1), CHEAP), embodied_g_per_second=8.0)["GET /a"]
+
+    assert record.sci_g_per_request is None
+    assert record.emissions_embodied_g is None
+
+
+def test_totals_only_grow() -> None:
+    """Counters of an exporter never fall when an interval ends."""
+    statement = Statement(terms())
+    statement.add(Ledger().book(window(36.0, requests=1)), CHEAP)
+    before = {total.name: total for total in statement.totals()}
+    statement.close()
+    statement.add(Ledger().book(window(36.0, requests=1)), CHEAP)
+    after = {total.name: total for total in statement.totals()}
+
+    assert before["GET /a"].energy_joules == {"package": pytest.approx(9.0)}
+    assert after["GET /a"].energy_joules == {"package": pytest.approx(18.0)}
+    assert after["GET /a"].requests == 2
+
+
+def test_accounts_that_did_nothing_leave_no_record() -> None:
+    """A quiet endpoint is silent; the process's background always speaks."""
+    names = records((window(36.0, cpu=0.0), CHEAP)).keys()
+
+    assert names == {"background", "measured", "idle", "unattributed"}
