@@ -73,8 +73,8 @@ class Scope(Protocol):
 class Meter(Protocol):
     """Something that knows how many joules were used.
 
-    A meter is read from one thread at a time, by ordinary blocking calls that take microseconds; one that may hang keeps
-    a thread of its own behind `read`.
+    A meter is read from one thread at a time, by ordinary blocking calls that take microseconds; one that may hang
+    keeps a thread of its own behind `read`.
     """
 
     @property

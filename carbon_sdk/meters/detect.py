@@ -1,0 +1,166 @@
+"""Which meters serve on this machine, and why the others do not: counters before models, the first that serves."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from carbon_sdk.meters import cgroup, hardware
+from carbon_sdk.meters.absent import MeterAbsentError
+from carbon_sdk.meters.estimate import Estimate, estimate
+from carbon_sdk.meters.hardware import Hardware
+from carbon_sdk.meters.meter import Meter, Scope
+from carbon_sdk.meters.modelled import ModelledMeter
+from carbon_sdk.meters.powercap import MAXIMUM_WATTS, PowercapMeter
+from carbon_sdk.meters.scope import ContainerScope, MachineScope
+
+TDP_FACTOR = 10.0
+"""No package takes ten times its TDP: a counter that says so is broken."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeterReport:
+    """Whether one meter serves.
+
+    Args:
+        meter: Its name.
+        serves: Whether it does.
+        reason: What it reads, or why it does not serve, in one line.
+        remedy: What somebody could do about it; None where nothing helps.
+    """
+
+    meter: str
+    serves: bool
+    reason: str
+    remedy: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detected:
+    """The meters of this machine.
+
+    Args:
+        cpu: The meter of package and DRAM; None only where a chosen one does not serve.
+        gpu: The meter of the GPUs; None where there is none.
+        reports: What is to be said of each meter.
+        hardware: The machine.
+        limit: The CPU limit that this process runs under; None where there is none.
+        instance_type: The cloud's name of the machine; None when unknown.
+    """
+
+    cpu: Meter | None
+    gpu: Meter | None
+    reports: tuple[MeterReport, ...]
+    hardware: Hardware
+    limit: cgroup.CPULimit | None
+    instance_type: str | None
+
+
+def detect(
+    *,
+    sysfs_root: str | Path = "/sys",
+    procfs_root: str | Path = "/proc",
+    choice: str = "auto",
+    psys: bool = False,
+    gpu: bool | None = None,
+    instance_type: str | None = None,
+    idle_watts: float | None = None,
+    interval_seconds: float = 1.0,
+) -> Detected:
+    """Look at the machine and open what serves. It never raises: a chosen meter that does not serve is reported.
+
+    Args:
+        sysfs_root: Where /sys is.
+        procfs_root: Where /proc is.
+        choice: `auto`, `powercap` or `model`.
+        psys: Read the platform domain instead of package and DRAM.
+        gpu: True or False whether to look for GPUs; None looks, quietly.
+        instance_type: The cloud's name of the machine, if set or asked for.
+        idle_watts: Watts of the idle scope, if set: the model starts from there.
+        interval_seconds: How often the meters will be read.
+    """
+    machine = hardware.look(Path(procfs_root), Path(sysfs_root))
+    groups = cgroup.hierarchies(Path(procfs_root))
+    limit = cgroup.cpu_limit(groups)
+    instance_type = instance_type or machine.instance_type
+
+    def model() -> Meter:
+        return _model(
+            machine,
+            groups=groups,
+            limit=limit,
+            procfs_root=Path(procfs_root),
+            instance_type=instance_type,
+            idle_watts=idle_watts,
+            interval_seconds=interval_seconds,
+        )
+
+    def powercap() -> Meter:
+        tdp = estimate(machine, cpus=machine.cpu.threads, instance_type=instance_type).tdp_watts or 0.0
+        return PowercapMeter(
+            sysfs_root,
+            procfs=procfs_root,
+            psys=psys,
+            vendor=machine.cpu.vendor,
+            maximum_watts=max(MAXIMUM_WATTS, TDP_FACTOR * tdp),
+        )
+
+    cpu, reports = _first({"powercap": powercap, "model": model}, choice)
+    return Detected(
+        cpu=cpu, gpu=None, reports=tuple(reports), hardware=machine, limit=limit, instance_type=instance_type
+    )
+
+
+def _first(meters: dict[str, Callable[[], Meter]], choice: str) -> tuple[Meter | None, list[MeterReport]]:
+    """The first meter that serves, or the chosen one, and what is to be said of each."""
+    serving: Meter | None = None
+    reports = []
+    for name, build in meters.items():
+        if choice not in ("auto", name):
+            reports.append(MeterReport(meter=name, serves=False, reason=f"not asked for: the meter is set to {choice}"))
+        elif serving is not None:
+            reports.append(MeterReport(meter=name, serves=False, reason=f"not needed: {serving.name} serves"))
+        else:
+            try:
+                serving = build()
+                reports.append(MeterReport(meter=name, serves=True, reason=serving.basis))
+            except MeterAbsentError as exc:
+                reports.append(MeterReport(meter=name, serves=False, reason=exc.reason, remedy=exc.remedy))
+    return serving, reports
+
+
+def _model(
+    machine: Hardware,
+    *,
+    groups: dict[str, cgroup.Hierarchy],
+    limit: cgroup.CPULimit | None,
+    procfs_root: Path,
+    instance_type: str | None,
+    idle_watts: float | None,
+    interval_seconds: float,
+) -> ModelledMeter:
+    scope: Scope = MachineScope(procfs_root)
+    memory = None if machine.memory_bytes is None else float(machine.memory_bytes)
+    if limit is not None and limit.usage is not None and limit.cpus < scope.cpus:
+        limited = cgroup.memory_limit_bytes(groups)
+        whole = memory
+        memory = None if whole is None else whole * limit.cpus / scope.cpus
+        if limited is not None and (whole is None or limited < whole):
+            memory = float(limited)
+        scope = ContainerScope(limit, procfs_root=procfs_root)
+    found = estimate(machine, cpus=scope.cpus, memory_bytes=memory, instance_type=instance_type)
+    found = found if idle_watts is None else _with_idle(found, idle_watts)
+    return ModelledMeter(
+        scope, package=found.package, dram=found.dram, basis=found.basis, interval_seconds=interval_seconds
+    )
+
+
+def _with_idle(found: Estimate, idle_watts: float) -> Estimate:
+    """The estimate, knowing the idle watts of the whole scope: each domain keeps its part of them."""
+    idle = found.package.watts[0] + (found.dram.watts[0] if found.dram else 0.0)
+    factor = idle_watts / idle if idle > 0 else 0.0
+    return Estimate(
+        package=found.package.with_idle(found.package.watts[0] * factor),
+        dram=found.dram.with_idle(found.dram.watts[0] * factor) if found.dram else None,
+        basis=f"{found.basis}; idle set to {idle_watts:g} W",
+        tdp_watts=found.tdp_watts,
+    )
