@@ -1,0 +1,185 @@
+"""Builds the stations of one process from its settings, and takes them down again.
+
+It loads on carbon_sdk's own thread, so that neither importing the package nor the first request pays for it.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
+
+from carbon_sdk import plugins
+from carbon_sdk.cpu.clock import Clock
+from carbon_sdk.errors import SettingsError
+from carbon_sdk.http import HTTP
+from carbon_sdk.identity import identify
+from carbon_sdk.intensity.cached import Cached
+from carbon_sdk.intensity.constant import Constant
+from carbon_sdk.intensity.fallback import Fallback
+from carbon_sdk.intensity.intensity import IntensityProvider, Place
+from carbon_sdk.intensity.yearly_averages import YearlyAverages
+from carbon_sdk.line import Line
+from carbon_sdk.log import Log
+from carbon_sdk.meters.detect import Detected, detect
+from carbon_sdk.meters.meter import Meter, Scope
+from carbon_sdk.meters.scope import ContainerScope
+from carbon_sdk.sampler import Sampler
+from carbon_sdk.settings import Settings, unknown_variables
+from carbon_sdk.sinks.delivery import Delivery
+from carbon_sdk.sinks.sink import Sink, TotalsSink
+from carbon_sdk.spans.ledger import Ledger
+from carbon_sdk.statement import Terms
+
+PROVIDERS = "carbon_sdk.providers"
+SINKS = "carbon_sdk.sinks"
+
+
+@asynccontextmanager
+async def assemble(
+    settings: Settings,
+    *,
+    clock: Clock,
+    log: Log,
+    meters: Sequence[Meter] | None,
+    provider: IntensityProvider | None,
+    sinks: Mapping[str, Sink] | None,
+    totals: Sequence[TotalsSink],
+) -> AsyncIterator[Line]:
+    """The line of one process, ready to run; closed when the block ends.
+
+    Args:
+        settings: What to build.
+        clock: The CPU account, already started.
+        log: Takes faults and the start line.
+        meters: CPU meter first; found when None.
+        provider: Grid intensity; built when None. The static averages stand behind it.
+        sinks: By name; built when None.
+        totals: Take running totals.
+
+    Raises:
+        SettingsError: A provider or sink cannot be built.
+    """
+    async with AsyncExitStack() as stack:
+        container: Scope | None = None
+        if meters is None:
+            found = detect(
+                sysfs_root=settings.sysfs_root,
+                procfs_root=settings.procfs_root,
+                choice=settings.meter,
+                psys=settings.psys,
+                gpu={"auto": None, "on": True, "off": False}[settings.gpu],
+                instance_type=settings.instance_type,
+                idle_watts=settings.idle_watts,
+                interval_seconds=settings.sample_interval_seconds,
+            )
+            _tell(found, log)
+            meters = [meter for meter in (found.cpu, found.gpu) if meter is not None]
+            if found.limit is not None and found.limit.usage is not None:
+                container = ContainerScope(found.limit, procfs_root=settings.procfs_root)
+        for meter in meters:
+            stack.callback(meter.close)
+        sampler = Sampler(meters, clock, container=container, interval_seconds=settings.sample_interval_seconds)
+        sampler.begin()
+        http = HTTP()
+        stack.push_async_callback(http.aclose)
+        static = YearlyAverages()
+        place = Place(zone=settings.zone)
+        chain = _chain(settings, provider, static, http)
+        stack.push_async_callback(chain.aclose)
+        scope = meters[0].scope if meters else None
+        line = Line(
+            sampler=sampler,
+            ledger=Ledger(idle_policy=settings.idle_policy, reserved_share=_reserved_share(settings, scope, container)),
+            terms=Terms(
+                identity=identify(
+                    service=settings.service,
+                    release=settings.release,
+                    procfs_root=settings.procfs_root,
+                    container=scope is not None and scope.kind == "container",
+                ),
+                meter="+".join(meter.name for meter in meters) or "none",
+                meter_scope=scope.kind if scope else "machine",
+                basis="; ".join(meter.basis for meter in meters) or "nothing can be measured here",
+                idle_policy=settings.idle_policy,
+                place=str(place),
+                pue=settings.pue or 1.0,
+                wall_factor=settings.wall_factor,
+            ),
+            provider=chain,
+            static=static,
+            place=place,
+            delivery=Delivery(_sinks(settings, http) if sinks is None else sinks, fault=log.fault),
+            totals=totals,
+            log=log,
+            emit_interval_seconds=settings.emit_interval_seconds,
+            first_record_seconds=settings.first_record_seconds,
+        )
+        for problem in unknown_variables(
+            settings.source, {*plugins.names(PROVIDERS), *plugins.names(SINKS), "constant"}
+        ):
+            log.event("carbon.setting", level="warning", problem=problem)
+        log.event(
+            "carbon.start",
+            meter="+".join(meter.name for meter in meters) or "none",
+            place=str(place),
+            providers=list(settings.provider_order) if provider is None else [provider.name],
+            first_record_in_seconds=min(settings.first_record_seconds, settings.emit_interval_seconds),
+        )
+        log.flush()
+        yield line
+
+
+def _tell(found: Detected, log: Log) -> None:
+    """One line for each meter that could serve here and does not."""
+    for report in found.reports:
+        if not report.serves and report.remedy is not None:
+            log.event("carbon.meter", level="warning", meter=report.meter, problem=report.reason, remedy=report.remedy)
+
+
+def _chain(
+    settings: Settings, provider: IntensityProvider | None, static: YearlyAverages, http: HTTP
+) -> IntensityProvider:
+    """`Fallback(Cached(A), Cached(B), ..., YearlyAverages())`."""
+    if provider is not None:
+        return Fallback(provider, static, allow_mixed_scope=True)
+    links: list[IntensityProvider] = []
+    for name in settings.provider_order:
+        if name == static.name:
+            links.append(static)
+        elif name == Constant.name:
+            links.append(_constant(settings))
+        else:
+            links.append(Cached(cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http))))
+    if static not in links:
+        links.append(static)
+    return Fallback(*links, allow_mixed_scope=settings.allow_mixed_scope)
+
+
+def _constant(settings: Settings) -> Constant:
+    text = settings.options(Constant.name).get("g_per_kwh", "")
+    try:
+        return Constant(float(text))
+    except ValueError as exc:
+        raise SettingsError(
+            "CARBON_SDK_CONSTANT_G_PER_KWH", f"{text[:40]!r} is not a number", "Give grams CO2e per kWh, 0 to 2000"
+        ) from exc
+
+
+def _sinks(settings: Settings, http: HTTP) -> dict[str, Sink]:
+    return {name: cast(Sink, _plugin("sinks", SINKS, name, settings, http)) for name in settings.sinks}
+
+
+def _plugin(setting: str, group: str, name: str, settings: Settings, http: HTTP) -> object:
+    try:
+        build: Any = plugins.load(group, name)
+    except plugins.PluginError as exc:
+        raise SettingsError(f"CARBON_SDK_{setting.upper()}", str(exc), "Install it or correct the name") from exc
+    return build(settings.options(name), http)
+
+
+def _reserved_share(settings: Settings, scope: Scope | None, container: Scope | None) -> float | None:
+    """Share r of what the meter reads that this process's container reserves."""
+    if settings.reserved_share is not None:
+        return settings.reserved_share
+    if container is None or scope is None or scope.cpus <= 0.0:
+        return None
+    return min(container.cpus / scope.cpus, 1.0)

@@ -1,0 +1,317 @@
+"""`Carbon`: builds the line from settings, starts it on a thread of its own, and stops it.
+
+Nothing starts at import. One `Carbon` runs in a process; the first request or span starts the process default. It
+survives the error of any station, is safe after a fork, and closes twice without complaint.
+"""
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+from carbon_sdk.cpu.clock import Clock
+from carbon_sdk.errors import CarbonSDKError, SettingsError
+from carbon_sdk.intensity.intensity import IntensityProvider
+from carbon_sdk.log import Log, to_host
+from carbon_sdk.meters.meter import Meter
+from carbon_sdk.settings import Settings, from_environment
+from carbon_sdk.sinks.sink import Sink, TotalsSink
+from carbon_sdk.spans.span import SpanShare
+
+Result = TypeVar("Result")
+
+
+class Carbon:
+    """Measures this process from `start` to `close`.
+
+    ```python
+    async with Carbon(service="shop", zone="DE"):
+        ...
+    ```
+
+    Args:
+        settings: Built from the environment and `arguments` when None.
+        meters: CPU meter first; found by looking at the machine when None.
+        provider: Grid intensity; built from settings when None. The static averages always stand behind it.
+        sinks: By name; built from settings when None.
+        totals: Sinks that take running totals at each window.
+        arguments: Fields of `Settings`, above the environment.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        meters: Sequence[Meter] | None = None,
+        provider: IntensityProvider | None = None,
+        sinks: Mapping[str, Sink] | None = None,
+        totals: Sequence[TotalsSink] = (),
+        **arguments: Any,
+    ) -> None:
+        self.settings = settings if settings is not None else from_environment(**arguments)
+        self.log = Log(to_host())
+        self.clock = Clock(on_error=self.log.fault)
+        self.meters = meters
+        self.provider = provider
+        self.sinks = sinks
+        self.totals = totals
+        self._lock = threading.Lock()
+        self._thread: _Thread | None = None
+
+    @property
+    def disabled(self) -> bool:
+        """`CARBON_SDK_DISABLED=1`: nothing of this does anything."""
+        return self.settings.disabled
+
+    @property
+    def running(self) -> bool:
+        """The line runs in this process."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Start measuring; it returns at once, and does nothing where it runs already.
+
+        Raises:
+            CarbonSDKError: Another `Carbon` runs in this process.
+        """
+        if self._thread is not None or self.disabled:
+            return
+        with self._lock:
+            if self._thread is not None:
+                return
+            _claim(self)
+            self.clock.start()
+            thread = _Thread(self)
+            try:
+                thread.start()
+            except RuntimeError as exc:  # the interpreter is ending, or the machine has no more threads
+                self.clock.stop()
+                _release(self)
+                self.log.fault("start", exc, remedy="nothing is measured in this process")
+                self.log.flush()
+                return
+            self._thread = thread
+
+    def close(self, seconds: float | None = None) -> None:
+        """Close the last window, hand everything over and stop; a second call does nothing.
+
+        Args:
+            seconds: How long handing over may take; `close_seconds` of the settings when None.
+        """
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread is None:
+                return
+            self.clock.stop()
+            thread.end(self.settings.close_seconds if seconds is None else seconds)
+            _release(self)
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the loop that awaits it."""
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(None, self.close)
+
+    def estimate(self, cpu_seconds: float, *, in_request: bool) -> SpanShare | None:
+        """What CPU seconds used since the last window closed cost, provisionally; None before anything is known."""
+        thread = self._thread
+        line = thread.line if thread is not None else None
+        return None if line is None else line.estimate(cpu_seconds, in_request=in_request)
+
+    def wait_ready(self, seconds: float = 10.0) -> None:
+        """Wait until the meters have been read for the first time.
+
+        Raises:
+            SettingsError: The line cannot be built from these settings.
+        """
+        thread = self._thread
+        if thread is not None:
+            thread.ready.wait(seconds)
+            if isinstance(thread.failure, SettingsError):
+                raise thread.failure
+
+    async def __aenter__(self) -> "Carbon":
+        self.start()
+        await asyncio.get_running_loop().run_in_executor(None, self._enter)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> "Carbon":
+        self.start()
+        self._enter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _enter(self) -> None:
+        try:
+            self.wait_ready()
+        except SettingsError:
+            self.close()
+            raise
+
+    def _after_fork(self) -> None:
+        """In a child: begin anew at the next span; the parent's thread, queue and locks are not ours."""
+        self._lock = threading.Lock()
+        self._thread = None
+        self.log = Log(to_host())
+        self.clock.after_fork(on_error=self.log.fault)
+
+
+class _Thread(threading.Thread):
+    """The one thread of ours: builds the line and runs it on a loop of its own."""
+
+    def __init__(self, carbon: Carbon) -> None:
+        super().__init__(name="carbon_sdk", daemon=True)
+        self._carbon = carbon
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._close_seconds = carbon.settings.close_seconds
+        self._asked_to_stop = False
+        self.ready = threading.Event()
+        self.failure: Exception | None = None
+        self.line: Any = None
+        """The `Line`, once it stands."""
+
+    def run(self) -> None:
+        try:
+            self._carbon.clock.own_thread()
+            asyncio.run(self._run())
+        except Exception as exc:  # no error of ours reaches the app: it is told, and nothing is measured
+            self.failure = exc
+            self._carbon.log.fault("carbon", exc, remedy="nothing is measured in this process")
+        finally:
+            self.ready.set()
+            self._carbon.log.flush()
+
+    def end(self, seconds: float) -> None:
+        """Ask the line to close, and wait for it."""
+        self._close_seconds = seconds
+        self._asked_to_stop = True
+        self.ready.wait(seconds)
+        if self._loop is not None and self._stopping is not None and self.is_alive():
+            try:
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            except RuntimeError:  # the loop has just ended by itself
+                return
+        if self is not threading.current_thread():
+            self.join(seconds + 1.0)
+
+    async def _run(self) -> None:
+        from carbon_sdk.assembly import assemble  # noqa: PLC0415  # the stations load here, off the app's threads
+
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        carbon = self._carbon
+        async with assemble(
+            carbon.settings,
+            clock=carbon.clock,
+            log=carbon.log,
+            meters=carbon.meters,
+            provider=carbon.provider,
+            sinks=carbon.sinks,
+            totals=carbon.totals,
+        ) as line:
+            self.line = line
+            self.ready.set()
+            if self._asked_to_stop:
+                self._stopping.set()
+            await line.run(self._stopping, close_seconds=lambda: self._close_seconds)
+            self.line = None
+
+
+_running: Carbon | None = None
+_default: Carbon | None = None
+_claims = threading.Lock()
+
+
+def default() -> Carbon:
+    """The `Carbon` of this process: the one that runs, else one built from the environment. It is not started.
+
+    A variable that cannot be used is told once and left at its default; `CARBON_SDK_STRICT=1` raises instead.
+
+    Raises:
+        SettingsError: In strict mode.
+    """
+    global _default  # noqa: PLW0603
+    if _running is not None:
+        return _running
+    if _default is None:
+        problems: list[SettingsError] = []
+        carbon = Carbon(from_environment(on_error=problems.append))
+        for problem in problems:
+            carbon.log.fault("settings", problem)
+        with _claims:
+            _default = _default or carbon
+    return _default
+
+
+def running_clock() -> Clock | None:
+    """The CPU account of this process, started if need be; None where carbon_sdk is disabled."""
+    carbon = default()
+    if carbon.disabled:
+        return None
+    carbon.start()
+    return carbon.clock
+
+
+def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Result:
+    """`asyncio.run` with this process measured from the first task on, and everything handed over at the end.
+
+    Args:
+        main: The program.
+        debug: As for `asyncio.run`.
+    """
+    carbon = default()
+    carbon.start()
+    try:
+        return asyncio.run(main, debug=debug)
+    finally:
+        carbon.close()
+
+
+def _claim(carbon: Carbon) -> None:
+    global _running  # noqa: PLW0603
+    with _claims:
+        if _running is not None and _running is not carbon:
+            raise CarbonSDKError(
+                "another Carbon runs in this process and would count the same joules; "
+                "close it first, or hand it to the middleware with carbon="
+            )
+        _running = carbon
+
+
+def _release(carbon: Carbon) -> None:
+    global _running  # noqa: PLW0603
+    with _claims:
+        if _running is carbon:
+            _running = None
+
+
+def _at_exit() -> None:
+    if _running is not None:
+        _running.close()
+
+
+def _in_child() -> None:
+    global _running, _claims  # noqa: PLW0603
+    _claims = threading.Lock()
+    carbon, _running = _running, None
+    for one in {carbon, _default} - {None}:
+        one._after_fork()  # type: ignore[union-attr]  # noqa: SLF001
+
+
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,1 @@
+"""The main job, shown: a service takes traffic, and a table says what each endpoint emitted."""

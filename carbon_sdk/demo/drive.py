@@ -1,0 +1,118 @@
+"""Runs the demo: the service under a real uvicorn, real traffic over loopback, then the table."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from carbon_sdk.demo.books import Books, add_up
+from carbon_sdk.demo.table import as_object, show
+from carbon_sdk.wire import from_json
+
+PATHS = ("/compute/10", "/wait", "/thread", "/fan-out", "/stream")
+CLIENTS = 8
+START_SECONDS = 30.0
+
+
+def main(environ: Mapping[str, str], *, seconds: float, as_json: bool, log: Path) -> int:
+    """Run the demo and print its table.
+
+    Args:
+        environ: The environment that the service gets; its settings count.
+        seconds: How long to send traffic.
+        as_json: Print one JSON object instead of the table.
+        log: File for the structured log lines.
+
+    Returns:
+        0, or 1 where the service did not come up.
+    """
+    console = Console()
+    with tempfile.TemporaryDirectory(prefix="carbon-sdk-demo-") as folder:
+        records = Path(folder) / "records.jsonl"
+        log.unlink(missing_ok=True)
+        port = _free_port()
+        service = _start(port, {**environ, **_settings(records, log)})
+        try:
+            with (
+                contextlib.nullcontext() if as_json else console.status(f"{seconds:g} s of traffic to port {port} ...")
+            ):
+                asyncio.run(_traffic(port, seconds, service))
+        except (httpx.HTTPError, TimeoutError) as exc:
+            service.kill()
+            sys.stderr.write(f"the demo's service did not answer: {exc}\n{service.communicate()[1]}\n")
+            return 1
+        service.send_signal(signal.SIGTERM)
+        _, complaints = service.communicate(timeout=START_SECONDS)
+        books = _read(records)
+    if books.sample is None:
+        sys.stderr.write(f"the demo's service left no records\n{complaints}\n")
+        return 1
+    if as_json:
+        sys.stdout.write(json.dumps(as_object(books, str(log))) + "\n")
+    else:
+        show(books, str(log), console)
+    return 0
+
+
+def _settings(records: Path, log: Path) -> dict[str, str]:
+    return {
+        "CARBON_SDK_SINKS": "structlog,jsonlines",
+        "CARBON_SDK_STRUCTLOG_FILE": str(log),
+        "CARBON_SDK_JSONLINES_PATH": str(records),
+        "CARBON_SDK_SERVICE": "demo",
+    }
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _start(port: int, environ: Mapping[str, str]) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "uvicorn", "carbon_sdk.demo.service:app", "--port", str(port)]
+    return subprocess.Popen(  # noqa: S603  # our own interpreter and our own service
+        [*command, "--log-level", "warning"], env=dict(environ), stderr=subprocess.PIPE, text=True
+    )
+
+
+async def _traffic(port: int, seconds: float, service: "subprocess.Popen[str]") -> None:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10.0) as client:
+        await _until_up(client, service)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+
+        async def visitor(number: int) -> None:
+            turn = number
+            while loop.time() < end:
+                reply = await client.get(PATHS[turn % len(PATHS)])
+                reply.raise_for_status()
+                turn += 1
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(CLIENTS):
+                tasks.create_task(visitor(number))
+
+
+async def _until_up(client: httpx.AsyncClient, service: "subprocess.Popen[str]") -> None:
+    async with asyncio.timeout(START_SECONDS):
+        while service.poll() is None:
+            with contextlib.suppress(httpx.TransportError):
+                await client.get("/wait")
+                return
+            await asyncio.sleep(0.05)
+    raise TimeoutError("it ended by itself")
+
+
+def _read(records: Path) -> Books:
+    lines = records.read_text(encoding="utf-8").splitlines() if records.exists() else []
+    return add_up(from_json(line) for line in lines)

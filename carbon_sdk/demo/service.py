@@ -1,0 +1,67 @@
+"""A FastAPI service that works in every way: inline, awaited, in a thread, in child tasks, while streaming."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+
+from carbon_sdk import CarbonMiddleware, track
+
+app = FastAPI(title="carbon_sdk demo")
+app.add_middleware(CarbonMiddleware)
+
+
+def compute(milliseconds: float) -> int:
+    """Use the CPU of this thread for so long."""
+    end, rounds = time.thread_time() + milliseconds / 1000, 0
+    while time.thread_time() < end:
+        rounds += sum(range(200))
+    return rounds
+
+
+@app.get("/compute/{milliseconds}")
+async def inline(milliseconds: float) -> dict[str, int]:
+    """Computes in the event loop, and tracks a part of it on its own."""
+    with track("prepare"):
+        compute(milliseconds / 4)
+    return {"rounds": compute(3 * milliseconds / 4)}
+
+
+@app.get("/wait")
+async def wait() -> dict[str, str]:
+    """Awaits for 50 ms: long, but cheap."""
+    await asyncio.sleep(0.05)
+    return {"waited": "50 ms"}
+
+
+@app.get("/thread")
+def thread() -> dict[str, int]:
+    """A synchronous endpoint, which the framework runs in a worker thread."""
+    return {"rounds": compute(8)}
+
+
+@app.get("/fan-out")
+async def fan_out() -> dict[str, int]:
+    """Four child tasks and a thread."""
+
+    async def part() -> int:
+        await asyncio.sleep(0.001)
+        return compute(2)
+
+    async with asyncio.TaskGroup() as tasks:
+        parts = [tasks.create_task(part()) for _ in range(4)]
+    return {"rounds": sum(task.result() for task in parts) + await asyncio.to_thread(compute, 2)}
+
+
+@app.get("/stream")
+async def stream() -> StreamingResponse:
+    """Five chunks, each computed when it is sent."""
+
+    async def chunks() -> AsyncIterator[str]:
+        for _ in range(5):
+            yield f"{compute(1)}\n"
+            await asyncio.sleep(0)
+
+    return StreamingResponse(chunks(), media_type="text/plain")
