@@ -58,16 +58,12 @@ class Survey:
     """What a look at the tree found.
 
     Args:
-        zones: The zones that may be read, best first within a key.
-        skipped: Names that nobody knows.
-        dangling: Entries whose target is hidden.
-        where: The folder looked at.
+        zones: The zones that hold joules worth counting, best first within a key.
+        skipped: Zones of a name that nobody knows.
     """
 
     zones: tuple[Zone, ...]
     skipped: tuple[str, ...]
-    dangling: tuple[str, ...]
-    where: Path
 
 
 def survey(sysfs_root: Path, vendor: Vendor) -> Survey:
@@ -80,14 +76,12 @@ def survey(sysfs_root: Path, vendor: Vendor) -> Survey:
     entries = _listed(flat)
     folders = [flat / name for name in entries if _ZONE.fullmatch(name)]
     dangling = tuple(folder.name for folder in folders if not folder.exists())
-    where = flat
     if len(dangling) == len(folders):
-        where = sysfs_root / "devices/virtual/powercap"
-        folders = list(_nested(where)) or folders
+        folders = list(_nested(sysfs_root / "devices/virtual/powercap")) or folders
     zones, skipped = _known(folders, vendor)
     if not zones:
         raise _absence(flat, entries, dangling, skipped)
-    return Survey(zones=zones, skipped=skipped, dangling=dangling, where=where)
+    return Survey(zones=zones, skipped=skipped)
 
 
 def _listed(folder: Path) -> list[str]:
