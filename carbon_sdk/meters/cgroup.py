@@ -141,10 +141,11 @@ def count_cpus(text: str) -> int:
     """How many CPUs a list such as `0-3,8-11` names; 0 for an empty or broken one."""
     count = 0
     for part in filter(None, text.strip().split(",")):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal():
+        first, dash, last = part.partition("-")
+        last = last if dash else first
+        if not first.isdecimal() or not last.isdecimal():
             return 0
-        count += int(last or first) - int(first) + 1
+        count += int(last) - int(first) + 1
     return count
 
 

@@ -54,6 +54,25 @@ class Architecture:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerPower:
+    """What whole servers of one microarchitecture draw at the wall, medians of SPECpower_ssj2008.
+
+    Args:
+        name: The microarchitecture.
+        idle_watts_per_thread: W a thread at idle; None when unknown.
+        full_watts_per_thread: W a thread at full load; None when unknown.
+        shape: The share of the way from idle to full watts at 0, 10, ... 100 % load.
+        source: Where the figures come from, with year.
+    """
+
+    name: str
+    idle_watts_per_thread: float | None
+    full_watts_per_thread: float | None
+    shape: tuple[float, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """A cloud's kind of machine.
 
@@ -112,22 +131,18 @@ def plain_name(model_name: str) -> str:
 
 def cpu_parts() -> Iterator[CPUPart]:
     """Every CPU in the table."""
-    for row in _rows("cpus"):
-        yield CPUPart(
-            model=row["cpu_model"],
-            cores=_whole(row["cores"]),
-            threads=_whole(row["threads"]),
-            tdp_watts=_number(row["tdp_watts"]),
-            base_ghz=_number(row["base_ghz"]),
-            microarchitecture=row["microarchitecture"] or None,
-            source=f"{row['source']} {row['year']}",
-        )
+    return map(_part, _rows("cpus"))
 
 
 def find_cpu(model_name: str) -> CPUPart | None:
     """The CPU of this name; None where the table has none."""
     wanted = plain_name(model_name)
-    return next((part for part in cpu_parts() if plain_name(part.model) == wanted), None)
+    telling = wanted.rpartition(" ")[2]
+    for row in _rows("cpus"):
+        name = row["cpu_model"]
+        if telling in name.casefold() and plain_name(name) == wanted:
+            return _part(row)
+    return None
 
 
 def find_architecture(cpu: CPU) -> Architecture | None:
@@ -167,6 +182,21 @@ def _in_range(text: str, value: int) -> bool:
     return int(first) <= value <= int(last or first)
 
 
+def server_power(architecture: str | None) -> ServerPower:
+    """The servers of one microarchitecture; those of any where it is unknown or has none, of any Zen for AMD's Zen."""
+    found = {row["microarchitecture"]: row for row in _rows("specpower")}
+    shapes = [architecture or "", "(any Zen)" if "Zen" in (architecture or "") else "", "(any)"]
+    own = found.get(architecture or "", found["(any)"])
+    shaped = next(found[name] for name in shapes if name in found and found[name]["share_50"])
+    return ServerPower(
+        name=own["microarchitecture"],
+        idle_watts_per_thread=_number(own["idle_watts_per_thread"]),
+        full_watts_per_thread=_number(own["full_watts_per_thread"]),
+        shape=(0.0, *(float(shaped[f"share_{step}0"]) for step in range(1, 10)), 1.0),
+        source=f"{own['source']} {own['year']}",
+    )
+
+
 def find_instance(instance_type: str) -> Instance | None:
     """The instance type of this name, in any cloud; None where the table has none."""
     wanted = instance_type.casefold()
@@ -199,6 +229,18 @@ def measurements() -> Iterator[Measurement]:
             dram_watts=_number(row["dram_watts"]),
             source=f"{row['source']} {row['year']}",
         )
+
+
+def _part(row: dict[str, str]) -> CPUPart:
+    return CPUPart(
+        model=row["cpu_model"],
+        cores=_whole(row["cores"]),
+        threads=_whole(row["threads"]),
+        tdp_watts=_number(row["tdp_watts"]),
+        base_ghz=_number(row["base_ghz"]),
+        microarchitecture=row["microarchitecture"] or None,
+        source=f"{row['source']} {row['year']}",
+    )
 
 
 def _rows(table: str) -> Iterator[dict[str, str]]:
