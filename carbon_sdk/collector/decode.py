@@ -1,0 +1,362 @@
+"""A request's body becomes a checked batch; one bad record never costs the others.
+
+The road is short for bodies in which every record is right: msgspec reads them into the Structs of `columns`. If it
+refuses anything at all, the body is read again by `json` and each record judged by `wire`, which alone decides what a
+record is and says what is wrong with it. Then the collector's own bounds are applied to both alike.
+"""
+
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from carbon_sdk import wire
+from carbon_sdk.collector.columns import (
+    ACCOUNT,
+    COUNTS,
+    IDENTITY,
+    NUMBERS,
+    ORDER,
+    PROVENANCE,
+    TIMES,
+    UNITS,
+    Columns,
+    Record,
+)
+from carbon_sdk.collector.store import KEPT, REFUSED, Batch
+from carbon_sdk.emission import MACHINE_KINDS, Emission
+from carbon_sdk.errors import WireError
+
+Form = Literal["array", "ndjson", "columns"]
+
+LARGEST_NUMBER = 1e15
+"""Bound of every number of a record, so that no sum overflows: 1e15 J is what a large power station makes in ten days."""
+LARGEST_COUNT = 10**12
+"""Bound of requests and errors of one record."""
+MOST_UNITS = 32
+"""Kinds of functional units in one record."""
+LONGEST_MACHINE_RECORD_SECONDS = 7_200
+"""Bound of a record of the machine book, which is laid out by the minute: twice the longest emit interval."""
+Moments = Callable[[Sequence[Any]], list[int | None]]
+"""Turns a column of times into microseconds."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_ACCOUNT_END = len(ACCOUNT)
+_PROVENANCE_END = _ACCOUNT_END + len(PROVENANCE)
+_TIMES_START = _PROVENANCE_END + len(IDENTITY)
+_COUNTS_START = _TIMES_START + len(TIMES)
+_UNITS_AT = _COUNTS_START + len(COUNTS)
+
+PLAIN = pa.schema(
+    [(name, pa.int64()) for name in (*TIMES, *COUNTS)]
+    + [(UNITS, pa.map_(pa.string(), pa.float64()))]
+    + [(name, pa.float64()) for name in NUMBERS]
+)
+"""Columns that a row keeps as they are."""
+
+
+class BodyError(Exception):
+    """The body as a whole cannot be read; no record of it was looked at."""
+
+
+class TooManyError(Exception):
+    """The body holds more records than one batch may."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """What the collector takes beyond what makes a record right.
+
+    Args:
+        records: Most records in a batch.
+        oldest_us: Windows that start earlier are refused: their instances may be forgotten. Microseconds since 1970.
+        newest_us: Windows that end later are refused: that clock is wrong. Microseconds since 1970.
+    """
+
+    records: int
+    oldest_us: int
+    newest_us: int
+
+
+_array = msgspec.json.Decoder(list[Record])
+_lines = msgspec.json.Decoder(Record)
+_columns = msgspec.json.Decoder(Columns)
+_row = msgspec.structs.astuple
+
+
+def decode(body: bytes, form: Form, bounds: Bounds) -> Batch:
+    """Read and check a body.
+
+    Raises:
+        BodyError: It is no JSON of that form.
+        TooManyError: It holds too many records.
+    """
+    try:
+        batch = _quick(body, form, bounds)
+    except (msgspec.MsgspecError, WireError, OverflowError, UnicodeError):
+        batch = _careful(body, form, bounds)
+    _hold_to(batch, bounds)
+    return _in_sequence(batch)
+
+
+def _quick(body: bytes, form: Form, bounds: Bounds) -> Batch:
+    if b"\\" in body and b"\\u0000" in body:  # msgspec lets a NUL through, wire does not
+        raise WireError("a text holds NUL")
+    if form == "columns":
+        return _from_columns(_columns.decode(body), bounds)
+    decoded = _array.decode(body) if form == "array" else _lines.decode_lines(body)
+    _check_count(len(decoded), bounds)
+    return _from_rows([_row(one) for one in decoded], range(len(decoded)), len(decoded), _Moments().of)
+
+
+def _check_count(records: int, bounds: Bounds) -> None:
+    if records > bounds.records:
+        raise TooManyError
+
+
+def _from_rows(
+    rows: Sequence[tuple[Any, ...]], positions: Sequence[int], records: int, moments: Moments
+) -> Batch:
+    columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(ORDER)
+    return Batch(
+        accounts=[row[:_ACCOUNT_END] for row in rows],
+        provenances=[row[_ACCOUNT_END:_PROVENANCE_END] for row in rows],
+        instances=list(columns[_PROVENANCE_END]),
+        machines=list(columns[_PROVENANCE_END + 1]),
+        sequences=list(columns[_COUNTS_START]),
+        plain=_plain(columns, moments),
+        positions=positions,
+        outcomes=bytearray(records),
+    )
+
+
+def _from_columns(decoded: Any, bounds: Bounds) -> Batch:
+    given: tuple[Any, ...] = _row(decoded)
+    lengths = {len(column) for column in given if isinstance(column, list)}
+    if len(lengths) != 1:
+        raise BodyError("columns need one length, and at least one column must be a list")
+    (records,) = lengths
+    _check_count(records, bounds)
+
+    def rows(part: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if not any(isinstance(column, list) for column in part):
+            return [part] * records
+        return list(zip(*(c if isinstance(c, list) else itertools.repeat(c, records) for c in part), strict=True))
+
+    columns = [column if isinstance(column, list) else [column] * records for column in given[_PROVENANCE_END:]]
+    whole: list[Any] = [()] * _PROVENANCE_END + columns
+    return Batch(
+        accounts=rows(given[:_ACCOUNT_END]),
+        provenances=rows(given[_ACCOUNT_END:_PROVENANCE_END]),
+        instances=whole[_PROVENANCE_END],
+        machines=whole[_PROVENANCE_END + 1],
+        sequences=whole[_COUNTS_START],
+        plain=_plain(whole, _Moments().of),
+        positions=range(records),
+        outcomes=bytearray(records),
+    )
+
+
+def _plain(columns: Sequence[Sequence[Any]], moments: Moments) -> pa.RecordBatch:
+    """The columns that a row keeps."""
+    arrays = [pa.array(moments(column), pa.int64()) for column in columns[_TIMES_START:_COUNTS_START]]
+    arrays += [pa.array(column, pa.int64()) for column in columns[_COUNTS_START:_UNITS_AT]]
+    units = [list(one.items()) if one else None for one in columns[_UNITS_AT]]
+    arrays.append(pa.array(units, PLAIN.field(UNITS).type))
+    arrays += [pa.array(column, pa.float64()) for column in columns[_UNITS_AT + 1 :]]
+    return pa.RecordBatch.from_arrays(arrays, schema=PLAIN)
+
+
+class _Moments:
+    """Microseconds of the times of one body, each text read by `wire` once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str | None, int | None] = {None: None}
+
+    def of(self, column: Sequence[Any]) -> list[int | None]:
+        for text in set(column).difference(self._known):
+            self._known[text] = _microseconds(wire.utc_moment(text))
+        return [self._known[text] for text in column]
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _careful(body: bytes, form: Form, bounds: Bounds) -> Batch:
+    """The same by `wire`, record by record."""
+    judged: list[_Judged] = []
+    for one in _judged_lines(body) if form == "ndjson" else _judged(_objects(body, form, bounds)):
+        judged.append(one)
+        _check_count(len(judged), bounds)
+    newer: dict[str, int] = {}
+    for one in judged:
+        if isinstance(one.error, wire.NewerSchemaError):
+            newer[one.instance] = min(one.sequence, newer.get(one.instance, one.sequence))
+    rows: list[tuple[Any, ...]] = []
+    positions: list[int] = []
+    outcomes, reasons = bytearray(len(judged)), {}
+    for position, one in enumerate(judged):
+        if isinstance(one.error, wire.NewerSchemaError):
+            outcomes[position], reasons[position] = KEPT, str(one.error)
+        elif one.emission is None:
+            outcomes[position], reasons[position] = REFUSED, str(one.error)
+        elif one.sequence > newer.get(one.instance, one.sequence):
+            outcomes[position], reasons[position] = KEPT, "a record of this instance before it has a newer schema"
+        else:
+            rows.append(_tuple_of(one.emission))
+            positions.append(position)
+    batch = _from_rows(rows, positions, len(judged), list)
+    batch.outcomes, batch.reasons = outcomes, reasons
+    return batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Judged:
+    """What `wire` says of one record, and the key that it seems to have."""
+
+    emission: Emission | None
+    error: WireError | None
+    instance: str
+    sequence: int
+
+
+def _objects(body: bytes, form: Form, bounds: Bounds) -> Iterable[object]:
+    try:
+        decoded = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise BodyError("the body is not JSON") from exc
+    if form == "array":
+        if not isinstance(decoded, list):
+            raise BodyError("the body is no JSON array of records")
+        return decoded
+    if not isinstance(decoded, Mapping):
+        raise BodyError("the body is no JSON object of columns")
+    known = {name: decoded[name] for name in ORDER if name in decoded}
+    lengths = {len(column) for column in known.values() if isinstance(column, list)}
+    if len(lengths) != 1:
+        raise BodyError("columns need one length, and at least one column must be a list")
+    (records,) = lengths
+    _check_count(records, bounds)
+    return (
+        {name: column[row] if isinstance(column, list) else column for name, column in known.items()}
+        for row in range(records)
+    )
+
+
+def _judged(objects: Iterable[object]) -> Iterator[_Judged]:
+    for one in objects:
+        key = one if isinstance(one, Mapping) else {}
+        instance, sequence = key.get("instance"), key.get("sequence")
+        emission, error = _verdict(one)
+        yield _Judged(
+            emission=emission,
+            error=error,
+            instance=instance if isinstance(instance, str) else "",
+            sequence=sequence if isinstance(sequence, int) else 0,
+        )
+
+
+def _judged_lines(body: bytes) -> Iterator[_Judged]:
+    for line in body.split(b"\n"):
+        if not line.strip():
+            continue
+        try:
+            decoded = json.loads(line)
+        except (ValueError, RecursionError):
+            yield _Judged(emission=None, error=WireError("not JSON"), instance="", sequence=0)
+            continue
+        yield from _judged((decoded,))
+
+
+def _verdict(record: object) -> tuple[Emission | None, WireError | None]:
+    try:
+        emission = wire.from_object(record)
+        _texts_of(emission)
+    except WireError as exc:
+        return None, exc
+    except OverflowError:
+        return None, WireError("a time lies outside the years 1 to 9999 in UTC")
+    except UnicodeError:
+        return None, WireError("a text holds half a surrogate pair")
+    return emission, None
+
+
+def _texts_of(emission: Emission) -> None:
+    """Raise UnicodeError where a text cannot be written as UTF-8."""
+    for name in ORDER:
+        value = getattr(emission, name)
+        for text in value if name == UNITS else (value,):
+            if isinstance(text, str):
+                text.encode()
+
+
+def _tuple_of(emission: Emission) -> tuple[Any, ...]:
+    values: list[Any] = []
+    for name in ORDER:
+        value = getattr(emission, name)
+        if isinstance(value, datetime):
+            value = _microseconds(value)
+        values.append(value)
+    return tuple(values)
+
+
+def _hold_to(batch: Batch, bounds: Bounds) -> None:
+    """Refuse the rows that break a bound of the collector, and take them out of the batch."""
+    refused: dict[int, str] = {}
+    plain = batch.plain
+    tests = [
+        (pc.less(plain["window_start"], bounds.oldest_us), "window_start: is older than what is kept"),
+        (pc.greater(plain["window_end"], bounds.newest_us), "window_end: lies in the future"),
+        (pc.less(plain["window_end"], plain["window_start"]), "window_end: lies before window_start"),
+        *((pc.greater(plain[n], LARGEST_COUNT), f"{n}: is above {LARGEST_COUNT:g}") for n in ("requests", "errors")),
+        *((pc.greater(plain[n], LARGEST_NUMBER), f"{n}: is above {LARGEST_NUMBER:g}") for n in NUMBERS),
+    ]
+    for test, reason in tests:
+        if pc.any(test).as_py():
+            refused.update((row, reason) for row, bad in enumerate(test.to_pylist()) if bad)
+    if "" in batch.instances:
+        refused.update((row, "instance: is empty") for row, name in enumerate(batch.instances) if not name)
+    if plain[UNITS].null_count < len(batch):
+        for row, units in enumerate(plain[UNITS].to_pylist()):
+            if units is not None and len(units) > MOST_UNITS:
+                refused[row] = f"units: more than {MOST_UNITS}"
+    for row, account in enumerate(batch.accounts):
+        if account[1] in MACHINE_KINDS and row not in refused:
+            length_us = plain["window_end"][row].as_py() - plain["window_start"][row].as_py()
+            if length_us > LONGEST_MACHINE_RECORD_SECONDS * 1_000_000:
+                refused[row] = f"window_end: a {account[1]} record covers at most {LONGEST_MACHINE_RECORD_SECONDS} s"
+    if refused:
+        for row, reason in refused.items():
+            batch.decide(row, REFUSED, reason)
+        _keep(batch, [row for row in range(len(batch)) if row not in refused])
+
+
+def _in_sequence(batch: Batch) -> Batch:
+    """The batch with the sequences of each instance ascending."""
+    highest: dict[str, int] = {}
+    for instance, sequence in zip(batch.instances, batch.sequences, strict=True):
+        if sequence < highest.get(instance, 0):
+            order = sorted(range(len(batch)), key=batch.sequences.__getitem__)
+            _keep(batch, order)
+            break
+        highest[instance] = sequence
+    return batch
+
+
+def _keep(batch: Batch, rows: list[int]) -> None:
+    """Leave only these rows in the batch, in this order."""
+    batch.accounts = [batch.accounts[row] for row in rows]
+    batch.provenances = [batch.provenances[row] for row in rows]
+    batch.instances = [batch.instances[row] for row in rows]
+    batch.machines = [batch.machines[row] for row in rows]
+    batch.sequences = [batch.sequences[row] for row in rows]
+    batch.positions = [batch.positions[row] for row in rows]
+    batch.plain = batch.plain.take(pa.array(rows, pa.int64()))

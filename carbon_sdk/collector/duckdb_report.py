@@ -1,0 +1,193 @@
+"""The questions of `report` in DuckDB's SQL."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from carbon_sdk.collector.columns import COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
+from carbon_sdk.collector.report import DAY_SECONDS, Dimension, Query, Sums
+from carbon_sdk.collector.store import Project, QueryError, Repricing, Selection
+
+_PLACES: Mapping[Dimension, str] = {
+    "service": "a.service",
+    "kind": "a.kind",
+    "endpoint": "a.root",
+    "name": "a.name",
+}
+_MACHINE_PLACES: Mapping[Dimension, str] = {"machine": "m.machine", "kind": "r.kind", "domain": "r.domain"}
+
+
+def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
+    """The rows of an answer."""
+    if query.book == "process":
+        keys, table = "account_id, provenance_id", "rollup"
+        joined = "join accounts a using (account_id)"
+        places, project = _PLACES, "a.project"
+    else:
+        keys, table = "machine_id, kind, domain, provenance_id", "machine_rollup"
+        joined = "join machines m using (machine_id)"
+        places, project = _MACHINE_PLACES, "m.project"
+    words = [places.get(one, f"p.{one}") for one in query.grouped_by]
+    parameters: dict[str, Any] = {
+        "project": query.project,
+        "start": _epoch(query.start),
+        "end": _epoch(query.end),
+    }
+    condition = _conditions(query, places, parameters)
+    names = [measure.name for measure in query.measures]
+    bucket, buckets = "0 as bucket", ""
+    if query.edges:
+        parameters["edges"] = [_epoch(edge) for edge in query.edges[:-1]]
+        buckets = "asof join (select unnest($edges) as edge, unnest(range(len($edges))) as bucket) e on t.slot >= e.edge"
+        bucket = "bucket"
+    owner = (
+        "account_id in (select account_id from accounts where project = $project)"
+        if query.book == "process"
+        else "machine_id in (select machine_id from machines where project = $project)"
+    )
+    repriced = ""
+    more = ", null as repriced_by_g"
+    if query.book == "process":
+        repriced = f"left join ({_REPRICED}) n using ({'slot, ' if query.edges else ''}account_id, provenance_id)"
+        more = ", sum(n.by_g) as repriced_by_g"
+    inner = "slot, " if query.edges else ""
+    text = f"""
+        select {bucket}, {", ".join(words)}, {", ".join(f"sum(r.{name})" for name in names)}{more}
+        from (
+            select {inner}{keys}, {", ".join(f"sum({name}) as {name}" for name in names)}
+            from {table} t where slot >= $start and slot < $end and {owner}
+            group by {inner}{keys}
+        ) r
+        {repriced.replace("SLOT", inner)}
+        {joined} join provenances p using (provenance_id)
+        {buckets.replace("t.slot", "r.slot")}
+        where {project} = $project {condition}
+        group by all
+    """  # noqa: S608 - columns of ours; every value is a parameter
+    rows = connection.execute(text, parameters).fetchall()
+    width = 1 + len(words)
+    return [
+        Sums(bucket=row[0], key=row[1:width], values=row[width:-1], repriced_by_g=row[-1])
+        for row in rows
+    ]
+
+
+_REPRICED = """
+select SLOTaccount_id, provenance_id, sum(coalesce(new_g, 0) - coalesce(first_g, 0)) as by_g
+from repriced where slot >= $start and slot < $end group by SLOTaccount_id, provenance_id
+"""
+
+
+def _conditions(query: Query, places: Mapping[Dimension, str], parameters: dict[str, Any]) -> str:
+    text = ""
+    for dimension, values in query.filters.items():
+        column = places.get(dimension, f"p.{dimension}")
+        name = f"f_{dimension}"
+        parameters[name] = [value for value in values if value is not None]
+        parts = [f"{column} in (select unnest(${name}::varchar[]))"]
+        if None in values:
+            parts.append(f"{column} is null")
+        text += f" and ({' or '.join(parts)})"
+    return text
+
+
+def check_cuts(query: Query, coarse_until: int, offset_seconds: int) -> None:
+    """Refuse a question that cuts through days of which only the sums are kept.
+
+    Args:
+        query: The question.
+        coarse_until: Records before this have been summed by day, seconds since 1970.
+        offset_seconds: Where the kept days begin, seconds east of UTC.
+
+    Raises:
+        QueryError: It does; the message says how to ask.
+    """
+    for edge in query.edges or (query.start, query.end):
+        if _epoch(edge) < coarse_until and (_epoch(edge) + offset_seconds) % DAY_SECONDS:
+            raise QueryError(
+                f"before {_moment(coarse_until):%Y-%m-%d} only days are kept, at UTC{offset_seconds / 3600:+g} h; "
+                "ask for whole days of that offset"
+            )
+
+
+def projects(connection: duckdb.DuckDBPyConnection) -> list[Project]:
+    """The projects that have records."""
+    rows = connection.execute(
+        "select project, count(distinct service), sum(records), min(slot), max(slot + seconds) "
+        "from rollup join accounts using (account_id) group by project order by project"
+    ).fetchall()
+    return [
+        Project(name=name, services=services, records=int(records), first=_moment(first), last=_moment(last))
+        for name, services, records, first, last in rows
+    ]
+
+
+def repricings(connection: duckdb.DuckDBPyConnection, project: str) -> list[Repricing]:
+    """The repricings of a project, newest first."""
+    rows = connection.execute(
+        "select repricing_id, made_us, source, start_slot, end_slot, slots from repricings where project = ? "
+        "order by repricing_id desc",
+        [project],
+    ).fetchall()
+    return [
+        Repricing(
+            repricing_id=number,
+            made_at=_moment(made_us // 1_000_000),
+            source=source,
+            start=_moment(start),
+            end=_moment(end),
+            slots=slots,
+        )
+        for number, made_us, source, start, end, slots in rows
+    ]
+
+
+def records(connection: duckdb.DuckDBPyConnection, selection: Selection) -> pa.Table:
+    """Raw records, oldest first."""
+    parameters: dict[str, Any] = {
+        "project": selection.project,
+        "start": _epoch(selection.start) * 1_000_000 + selection.start.microsecond,
+        "end": _epoch(selection.end) * 1_000_000 + selection.end.microsecond,
+        "limit": selection.limit,
+    }
+    conditions = ["a.project = $project", "r.window_start >= $start", "r.window_start < $end"]
+    for column, values in (("service", selection.services), ("root", selection.roots), ("kind", selection.kinds)):
+        if values:
+            parameters[column] = list(values)
+            conditions.append(f"a.{column} in (select unnest(${column}::varchar[]))")
+    if selection.after is not None:
+        parameters |= dict(zip(("after_start", "after_instance", "after_sequence"), selection.after, strict=True))
+        conditions.append(
+            "(r.window_start, r.instance_id, r.sequence) > ($after_start, $after_instance, $after_sequence)"
+        )
+    columns = [
+        "i.instance",
+        "a.service",
+        "m.machine",
+        "a.kind",
+        "a.root",
+        "a.name",
+        *(f"make_timestamp(r.{name}) as {name}" for name in TIMES),
+        *(f"r.{name}" for name in (*COUNTS, UNITS, *NUMBERS)),
+        *(f'p."{name}"' if name != "place" else "p.place as place" for name in PROVENANCE),
+        "[r.window_start, r.instance_id, r.sequence] as _after",
+    ]
+    text = f"""
+        select {", ".join(columns)} from records r
+        join accounts a using (account_id) join provenances p using (provenance_id)
+        join machines m using (machine_id) join instances i using (instance_id)
+        where {" and ".join(conditions)}
+        order by r.window_start, r.instance_id, r.sequence limit $limit
+    """  # noqa: S608 - columns of ours; every value is a parameter
+    return connection.sql(text, params=parameters).to_arrow_table()
+
+
+def _epoch(moment: datetime) -> int:
+    return int(moment.timestamp() // 1)
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

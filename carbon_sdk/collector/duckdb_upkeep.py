@@ -1,0 +1,268 @@
+"""What the DuckDB store does beside taking records in: one machine book, compact roll-ups, retention, new prices.
+
+Every step is one transaction and changes no total. The steps run on the thread that loads, so nothing else writes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from carbon_sdk.collector.duckdb_load import get_meta, roll_back, set_meta
+from carbon_sdk.collector.report import DAY_SECONDS, MACHINE_MEASURES, PROCESS_MEASURES, SLOT_SECONDS
+from carbon_sdk.collector.store import NewPrice
+
+CELL_US = 60_000_000
+"""The machine book is chosen minute by minute: the emit interval unless set otherwise."""
+_SETTLED_SECONDS = 2 * 3600
+"""Roll-up rows older than this are summed into one per key; records that come later still are summed the next day."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long what is kept.
+
+    Args:
+        raw_days: Days that single records are kept.
+        fine_days: Days that quarter-hour sums are kept; after that sums by day, for ever.
+        instance_days: Days after its last record that an instance is remembered. Older records are refused, so that a
+            record whose instance was forgotten cannot be stored a second time.
+    """
+
+    raw_days: int = 30
+    fine_days: int = 400
+    instance_days: int = 400
+
+
+_DIRTY = f"""
+create or replace temp table dirty as
+select distinct machine_id,
+    unnest(range(window_start // {SLOT_SECONDS}000000,
+                 greatest(window_end - 1, window_start) // {SLOT_SECONDS}000000 + 1)) * {SLOT_SECONDS} as slot
+from machine_copies where frame > ?
+"""
+_TOO_LATE = """
+delete from dirty where slot < ? and exists (
+    select 1 from machine_rollup r where r.machine_id = dirty.machine_id and r.slot <= dirty.slot
+        and r.slot + r.seconds > dirty.slot)
+"""
+# A copy is laid out over the minutes that it covers. Of the copies of a minute, that of the instance which covers most
+# of it (longest, least gap) is taken; of equals the one that is known longest, so that one instance serves throughout.
+_CHOICE = f"""
+insert into machine_rollup
+with spread as (
+    select c.*, a.kind, unnest(range(window_start // {CELL_US}, greatest(window_end - 1, window_start) // {CELL_US} + 1))
+        as cell
+    from machine_copies c join accounts a using (account_id)
+    where machine_id in (select machine_id from dirty)
+        and window_end >= (select min(slot) from dirty) * 1000000
+        and window_start < ((select max(slot) from dirty) + {SLOT_SECONDS}) * 1000000
+), part as (
+    select *, case when window_end > window_start
+        then (least(window_end, (cell + 1) * {CELL_US}) - greatest(window_start, cell * {CELL_US}))
+            / (window_end - window_start) else 1 end as share,
+        greatest((window_end - window_start) / 1e6 - gap_seconds, 0) as known_seconds
+    from spread
+), domains as (
+    select cell * {CELL_US} // {SLOT_SECONDS}000000 * {SLOT_SECONDS} as slot, cell, machine_id, instance_id, kind,
+        provenance_id, known_seconds * share as covered_seconds, g_per_joule, intensity_g_per_kwh,
+        unnest(['package', 'dram', 'psys', 'gpu']) as domain,
+        unnest([package, dram, psys, gpu]) * share as energy_joules
+    from part
+), copies as (
+    select d.*, sum(covered_seconds) over (partition by machine_id, kind, domain, cell, instance_id) as covered
+    from domains d join dirty using (machine_id, slot) where energy_joules is not null
+), ranked as (
+    select *, energy_joules * g_per_joule as emissions_g,
+        dense_rank() over (partition by machine_id, kind, domain, cell order by covered desc, instance_id) as place
+    from copies
+)
+select slot, {SLOT_SECONDS}, machine_id, kind, domain, provenance_id,
+    {", ".join(f"sum({one.expression})" for one in MACHINE_MEASURES)}
+from ranked where place = 1 group by all
+"""
+
+
+def refresh_machines(connection: duckdb.DuckDBPyConnection) -> int:
+    """Bring the machine book up to the copies that have come since the last time.
+
+    Returns:
+        How many quarters of how many machines were chosen again.
+    """
+    done, newest = get_meta(connection, "machines_frame"), get_meta(connection, "frame")
+    if done >= newest:
+        return 0
+    connection.execute("begin")
+    try:
+        connection.execute(_DIRTY, [done])
+        connection.execute(_TOO_LATE, [get_meta(connection, "copies_from")])
+        row = connection.execute("select count(*) from dirty").fetchone()
+        dirty = row[0] if row else 0
+        if dirty:
+            connection.execute("delete from machine_rollup using dirty where machine_rollup.machine_id = dirty.machine_id "
+                               "and machine_rollup.slot = dirty.slot")
+            connection.execute(_CHOICE)
+        set_meta(connection, "machines_frame", newest)
+        connection.execute("commit")
+    except BaseException:
+        roll_back(connection)
+        raise
+    return int(dirty)
+
+
+_KEYS = {
+    "rollup": ("account_id, provenance_id", tuple(one.name for one in PROCESS_MEASURES)),
+    "unit_rollup": ("account_id, unit", ("amount",)),
+    "machine_rollup": ("machine_id, kind, domain, provenance_id", tuple(one.name for one in MACHINE_MEASURES)),
+    "repriced": ("repricing_id, account_id, provenance_id", ("first_g", "new_g")),
+}
+
+
+def compact(connection: duckdb.DuckDBPyConnection, now: int) -> None:
+    """Sum the deltas of the roll-ups into one row per key, for the quarters that have settled.
+
+    Args:
+        connection: The store.
+        now: Seconds since 1970.
+    """
+    until = (now - _SETTLED_SECONDS) // SLOT_SECONDS * SLOT_SECONDS
+    since = get_meta(connection, "compacted_until")
+    if until // DAY_SECONDS > since // DAY_SECONDS:
+        since -= DAY_SECONDS  # once a day, again, for what came late
+    if until <= since:
+        return
+    for table in ("rollup", "unit_rollup"):
+        _fold(connection, table, f"slot >= {since} and slot < {until} and seconds = {SLOT_SECONDS}", "slot, seconds")
+    set_meta(connection, "compacted_until", until)
+
+
+def retain(connection: duckdb.DuckDBPyConnection, now: int, retention: Retention) -> None:
+    """Delete single records, fold quarters into days and forget instances, each after its time. No total changes.
+
+    Args:
+        connection: The store.
+        now: Seconds since 1970.
+        retention: How long.
+    """
+    refresh_machines(connection)
+    offset = get_meta(connection, "day_offset")
+    raw_until = _days_before(now, retention.raw_days, offset)
+    fine_until = _days_before(now, retention.fine_days, offset)
+    connection.execute("begin")
+    try:
+        connection.execute("delete from records where window_start < ?", [raw_until * 1_000_000])
+        connection.execute("delete from machine_copies where window_start < ?", [raw_until * 1_000_000])
+        set_meta(connection, "copies_from", max(raw_until, get_meta(connection, "copies_from")))
+        connection.execute("commit")
+    except BaseException:
+        roll_back(connection)
+        raise
+    if fine_until > get_meta(connection, "coarse_until"):
+        set_meta(connection, "coarse_until", fine_until)
+    day = f"(slot + {offset}) // {DAY_SECONDS} * {DAY_SECONDS} - {offset}, {DAY_SECONDS}"
+    for table in _KEYS:
+        _fold(connection, table, f"slot < {fine_until} and seconds = {SLOT_SECONDS}", day)
+    _forget_instances(connection, (now - retention.instance_days * DAY_SECONDS) * 1_000_000)
+
+
+def _days_before(now: int, days: int, offset: int) -> int:
+    return (now + offset) // DAY_SECONDS * DAY_SECONDS - offset - days * DAY_SECONDS
+
+
+def _fold(connection: duckdb.DuckDBPyConnection, table: str, which: str, slot: str) -> None:
+    """Replace rows of a roll-up by their sums per key and the given slot."""
+    keys, measures = _KEYS[table]
+    sums = ", ".join(f"sum({name})" for name in measures)
+    connection.execute("begin")
+    try:
+        connection.execute(
+            f"create or replace temp table folded as select {slot}, {keys}, {sums} from {table} "  # noqa: S608 - ours
+            f"where {which} group by all"
+        )
+        connection.execute(f"delete from {table} where {which}")  # noqa: S608
+        connection.execute(f"insert into {table} (slot, seconds, {keys}, {', '.join(measures)}) select * from folded")  # noqa: S608
+        connection.execute("commit")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def _forget_instances(connection: duckdb.DuckDBPyConnection, before_us: int) -> None:
+    """Sum the heads into one row per instance, and leave out those that were last seen before a moment."""
+    connection.execute("begin")
+    try:
+        connection.execute(
+            "create or replace temp table folded as select instance_id, max(sequence), max(seen_us) from heads "
+            "group by instance_id having max(seen_us) >= ?",
+            [before_us],
+        )
+        connection.execute("delete from heads")
+        connection.execute("insert into heads select * from folded")
+        connection.execute(
+            "delete from instances where instance_id not in (select instance_id from heads) "
+            "and instance_id not in (select instance_id from records)"
+        )
+        connection.execute("commit")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+_REPRICE = f"""
+create or replace temp table new_prices as
+select r.slot, r.seconds, account_id, provenance_id, sum(r.emissions_g) as first_g,
+    sum(r.energy_joules) / 3.6e6 * any_value(n.g_per_kwh) * any_value(p.pue) * any_value(coalesce(p.wall_factor, 1))
+        as new_g
+from rollup r join accounts a using (account_id) join provenances p using (provenance_id)
+    join priced n on n.slot = r.slot and n.zone = p.zone
+where a.project = ? and r.energy_joules is not null and r.seconds = {SLOT_SECONDS}
+group by all
+"""
+
+
+def reprice(
+    connection: duckdb.DuckDBPyConnection, project: str, source: str, prices: Sequence[NewPrice], now_us: int
+) -> int:
+    """Price stored energy again, beside the first price.
+
+    Args:
+        connection: The store.
+        project: Whose records.
+        source: Whose intensities these are.
+        prices: What a kWh weighed, by zone and quarter of an hour.
+        now_us: Microseconds since 1970.
+
+    Returns:
+        The number of this repricing.
+    """
+    slots = [int(price.slot.timestamp()) for price in prices]
+    table = pa.table(
+        {
+            "zone": pa.array([price.zone for price in prices], pa.string()),
+            "slot": pa.array(slots, pa.int64()),
+            "g_per_kwh": pa.array([price.g_per_kwh for price in prices], pa.float64()),
+        }
+    )
+    connection.register("priced", table)
+    connection.execute("begin")
+    try:
+        connection.execute(_REPRICE, [project])
+        row = connection.execute("select coalesce(max(repricing_id), 0) + 1 from repricings").fetchone()
+        number = int(row[0]) if row else 1
+        connection.execute(
+            "delete from repriced using new_prices n where repriced.slot = n.slot "
+            "and repriced.account_id = n.account_id and repriced.provenance_id = n.provenance_id"
+        )
+        connection.execute("insert into repriced select ?, * from new_prices", [number])
+        connection.execute(
+            "insert into repricings select ?, ?, ?, ?, ?, ?, count(*) from new_prices",
+            [number, now_us, project, source, min(slots), max(slots) + SLOT_SECONDS],
+        )
+        connection.execute("commit")
+    except BaseException:
+        roll_back(connection)
+        raise
+    finally:
+        connection.unregister("priced")
+    return number

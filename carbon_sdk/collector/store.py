@@ -1,0 +1,223 @@
+"""The door of the stores: what is taken in, what is answered, and what a store must be able to do.
+
+A store keeps each record once by its key (project, instance, sequence). Sequences of an instance count upward without
+holes and come in order, so a record is a repetition exactly if its sequence is not above the highest one held. Holes are
+taken as they come: a sender whose spool overflowed leaves one, and so does a record that was refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from carbon_sdk.collector.report import Figure, Query
+from carbon_sdk.errors import CarbonSDKError
+
+Outcome = Literal["stored", "known", "refused", "kept"]
+"""What became of a record. `kept`: its schema is newer, or it stands behind such a record; the sender keeps it."""
+STORED, KNOWN, REFUSED, KEPT = range(4)
+OUTCOMES: tuple[Outcome, ...] = ("stored", "known", "refused", "kept")
+
+Format = Literal["parquet", "csv", "ndjson"]
+
+
+class StoreError(CarbonSDKError):
+    """The store cannot do this; the message says why and what to do."""
+
+
+class BusyError(StoreError):
+    """The store cannot take this now; the sender keeps it and comes back.
+
+    Args:
+        problem: Why.
+        retry_after_seconds: When to come back.
+    """
+
+    def __init__(self, problem: str, *, retry_after_seconds: int) -> None:
+        super().__init__(problem)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QueryError(StoreError):
+    """The question cannot be answered as asked; the message says how it can be."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """Checked records of one request, in columns. Row i is record `positions[i]` of the body.
+
+    Args:
+        accounts: (service, kind, root, name) of each row.
+        provenances: The provenance of each row.
+        instances: Who sent each row. Within the batch, the sequences of one instance ascend.
+        machines: On which machine.
+        sequences: Its number.
+        plain: The remaining columns: times in microseconds, counts, units, numbers.
+        positions: Where each row stood in the body.
+        outcomes: One for each record of the body; `STORED` until decided otherwise.
+        reasons: Why a record was not stored, by its place in the body.
+    """
+
+    accounts: list[tuple[str, ...]]
+    provenances: list[tuple[object, ...]]
+    instances: list[str]
+    machines: list[str]
+    sequences: list[int]
+    plain: pa.RecordBatch
+    positions: Sequence[int]
+    outcomes: bytearray
+    reasons: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def decide(self, row: int, outcome: int, reason: str | None = None) -> None:
+        """Say what becomes of a row."""
+        position = self.positions[row]
+        self.outcomes[position] = outcome
+        if reason is not None:
+            self.reasons[position] = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A project that has records."""
+
+    name: str
+    services: int
+    records: int
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Which raw records to hand out.
+
+    Args:
+        project: Of which project.
+        start: Windows that start here or later, UTC.
+        end: Windows that start before this, UTC.
+        services: Only these; all when empty.
+        roots: Only these endpoints or jobs; all when empty.
+        kinds: Only these kinds; all when empty.
+        limit: At most so many.
+        after: Continue behind this place: what the last page said.
+    """
+
+    project: str
+    start: datetime
+    end: datetime
+    services: tuple[str, ...] = ()
+    roots: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    limit: int = 100_000
+    after: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repricing:
+    """A stretch of the past priced again, beside the first price, never instead of it.
+
+    Args:
+        repricing_id: Its number; a later one stands above an earlier one.
+        made_at: When it was made, UTC.
+        source: Whose intensities were used.
+        start: From here, UTC.
+        end: Up to here, UTC.
+        slots: Quarters of an hour, per account and provenance, that have a new price.
+    """
+
+    repricing_id: int
+    made_at: datetime
+    source: str
+    start: datetime
+    end: datetime
+    slots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPrice:
+    """What a kilowatt-hour weighed in a zone during one quarter of an hour.
+
+    Args:
+        zone: The zone as it stands in the records.
+        slot: Start of the quarter, UTC.
+        g_per_kwh: Grams CO2e per kWh, without PUE.
+    """
+
+    zone: str
+    slot: datetime
+    g_per_kwh: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How the store is, for /readyz and /metrics.
+
+    Args:
+        problem: Why it takes no records; None when it does.
+        waiting_records: Acknowledged records that queries do not see yet.
+        stored_records: Since the start.
+        known_records: Repetitions, since the start.
+        refused_records: By the store's limits, since the start.
+        journal_bytes: Length of the journal.
+        store_bytes: Length of the store's file.
+        commits: Groups written since the start.
+        accounts: Accounts held in memory.
+        provenances: Provenances held in memory.
+        instances: Instances held in memory.
+    """
+
+    problem: str | None
+    waiting_records: int
+    stored_records: int
+    known_records: int
+    refused_records: int
+    journal_bytes: int
+    store_bytes: int
+    commits: int
+    accounts: int
+    provenances: int
+    instances: int
+
+
+class Store(Protocol):
+    """Keeps records and answers questions. All methods are async and may be called from one event loop at a time."""
+
+    async def ingest(self, project: str, batch: Batch, /) -> None:
+        """Keep what is new; on return it is on disk, and the batch's outcomes say what became of each record.
+
+        Raises:
+            BusyError: Nothing of this batch was kept.
+        """
+
+    async def settled(self) -> None:
+        """Return when everything that was acknowledged can be seen by queries."""
+
+    async def figures(self, query: Query, /) -> Sequence[Figure]:
+        """Answer one question of `report`.
+
+        Raises:
+            QueryError: It cuts through what is kept more coarsely.
+        """
+
+    async def projects(self) -> Sequence[Project]:
+        """The projects that have records."""
+
+    async def records(self, selection: Selection, /) -> pa.Table:
+        """Raw records with every field of `Emission` as a column, oldest first, and the column `place` to page by."""
+
+    async def reprice(self, project: str, source: str, prices: Sequence[NewPrice], /) -> Repricing:
+        """Price stored energy again; the first price stays."""
+
+    async def repricings(self, project: str, /) -> Sequence[Repricing]:
+        """The repricings of a project, newest first."""
+
+    def health(self) -> Health:
+        """How it is."""
+
+    async def aclose(self) -> None:
+        """Write out what waits, then close; a second call does nothing."""
