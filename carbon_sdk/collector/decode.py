@@ -120,9 +120,7 @@ def _check_count(records: int, bounds: Bounds) -> None:
         raise TooManyError
 
 
-def _from_rows(
-    rows: Sequence[tuple[Any, ...]], positions: Sequence[int], records: int, moments: Moments
-) -> Batch:
+def _from_rows(rows: Sequence[tuple[Any, ...]], positions: Sequence[int], records: int, moments: Moments) -> Batch:
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(ORDER)
     return Batch(
         accounts=[row[:_ACCOUNT_END] for row in rows],

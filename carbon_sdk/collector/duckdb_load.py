@@ -95,7 +95,7 @@ def get_meta(connection: duckdb.DuckDBPyConnection, name: str, default: int = 0)
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     connection.register("fresh", rows)
     try:
-        connection.execute(f"insert into {table} select * from fresh")  # noqa: S608 - a table of ours
+        connection.execute(f"insert into {table} select * from fresh")
     finally:
         connection.unregister("fresh")
 

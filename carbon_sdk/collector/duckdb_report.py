@@ -1,6 +1,6 @@
 """The questions of `report` in DuckDB's SQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,7 +41,9 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
     bucket, buckets = "0 as bucket", ""
     if query.edges:
         parameters["edges"] = [_epoch(edge) for edge in query.edges[:-1]]
-        buckets = "asof join (select unnest($edges) as edge, unnest(range(len($edges))) as bucket) e on t.slot >= e.edge"
+        buckets = (
+            "asof join (select unnest($edges) as edge, unnest(range(len($edges))) as bucket) e on t.slot >= e.edge"
+        )
         bucket = "bucket"
     owner = (
         "account_id in (select account_id from accounts where project = $project)"
@@ -66,13 +68,10 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
         {buckets.replace("t.slot", "r.slot")}
         where {project} = $project {condition}
         group by all
-    """  # noqa: S608 - columns of ours; every value is a parameter
+    """
     rows = connection.execute(text, parameters).fetchall()
     width = 1 + len(words)
-    return [
-        Sums(bucket=row[0], key=row[1:width], values=row[width:-1], repriced_by_g=row[-1])
-        for row in rows
-    ]
+    return [Sums(bucket=row[0], key=row[1:width], values=row[width:-1], repriced_by_g=row[-1]) for row in rows]
 
 
 _REPRICED = """
@@ -181,7 +180,7 @@ def records(connection: duckdb.DuckDBPyConnection, selection: Selection) -> pa.T
         join machines m using (machine_id) join instances i using (instance_id)
         where {" and ".join(conditions)}
         order by r.window_start, r.instance_id, r.sequence limit $limit
-    """  # noqa: S608 - columns of ours; every value is a parameter
+    """
     return connection.sql(text, params=parameters).to_arrow_table()
 
 

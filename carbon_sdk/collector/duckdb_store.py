@@ -34,7 +34,7 @@ from carbon_sdk.collector.duckdb_open import FILE, connect, translated
 from carbon_sdk.collector.duckdb_upkeep import Retention
 from carbon_sdk.collector.group import Group, Index
 from carbon_sdk.collector.journal import Disk, Journal
-from carbon_sdk.collector.report import Figure, Query, figures_of
+from carbon_sdk.collector.report import DAY_SECONDS, Figure, Query, figures_of
 from carbon_sdk.collector.store import (
     KNOWN,
     REFUSED,
@@ -120,6 +120,7 @@ class DuckDBStore:
         self._retention = retention or Retention()
         self._log = log
         self._clock = clock
+        self._latest = 0.0
         self._connection = connect(folder, threads=self._sizes.threads, memory_bytes=self._sizes.duckdb_bytes, log=log)
         self._reading = self._connection.cursor()
         self._index = Index(limits or Limits(), self._lookup)
@@ -190,7 +191,7 @@ class DuckDBStore:
             raise QueryError("a repricing needs at least one price")
 
         def price() -> int:
-            now_us = int(self._clock() * 1e6)
+            now_us = int(self.now() * 1e6)
             return duckdb_upkeep.reprice(self._connection, project, source, prices, now_us)
 
         number = await self._on_load_thread(price)
@@ -213,6 +214,11 @@ class DuckDBStore:
             StoreError: There is such a file, or it cannot be written.
         """
         await self._on_load_thread(lambda: self._backup(path))
+
+    def now(self) -> float:
+        """The present; see `Store.now`."""
+        self._latest = max(self._latest, self._clock())
+        return self._latest
 
     def health(self) -> Health:
         """How it is."""
@@ -256,7 +262,7 @@ class DuckDBStore:
         self._index.load_accounts(_keyed(rows("select * from accounts").fetchall()))
         columns = ", ".join(f'"{name}"' for name in PROVENANCE)
         self._index.provenances.load(
-            _keyed(rows(f"select provenance_id, project, {columns} from provenances").fetchall())  # noqa: S608 - ours
+            _keyed(rows(f"select provenance_id, project, {columns} from provenances").fetchall())
         )
         self._index.machines.load(_keyed(rows("select * from machines").fetchall()))
         found = rows(
@@ -265,6 +271,7 @@ class DuckDBStore:
             [limits.instances + 1],
         ).fetchall()
         complete = len(found) <= limits.instances
+        self._latest = max((one[4] for one in found), default=0) / 1e6
         highest = rows("select coalesce(max(instance_id), 0) + 1 from instances").fetchone()
         self._index.heads.start(next_number=int(highest[0]) if highest else 1, complete=complete)
         for number, project, instance, sequence, _ in reversed(found[: limits.instances]):
@@ -273,7 +280,7 @@ class DuckDBStore:
         for frame, payload in self._journal.open(self._loaded):
             group = Group.from_bytes(payload)
             self._index.replay(frame, group)
-            load(self._connection, [group], frame, int(self._clock() * 1e6))
+            load(self._connection, [group], frame, int(self.now() * 1e6))
             self._loaded = frame
         self._checkpoint()
 
@@ -323,7 +330,9 @@ class DuckDBStore:
         except (OSError, duckdb.Error) as exc:
             self._index.drop()
             self._failed("journal", f"{self.folder}: {_reason(exc)}")
-            self._answer(taken, offered, BusyError(f"the disk takes no records: {_reason(exc)}", retry_after_seconds=30))
+            self._answer(
+                taken, offered, BusyError(f"the disk takes no records: {_reason(exc)}", retry_after_seconds=30)
+            )
             return
         except Exception as exc:
             # A fault of ours: it must cost these batches an answer, never the thread that serves all others.
@@ -377,7 +386,9 @@ class DuckDBStore:
                     self._checkpoint()
                 self._recovered("store")
             except (duckdb.Error, OSError) as exc:
-                self._failed("store", str(translated(exc, self.folder / FILE)) if isinstance(exc, duckdb.Error) else _reason(exc))
+                self._failed(
+                    "store", str(translated(exc, self.folder / FILE)) if isinstance(exc, duckdb.Error) else _reason(exc)
+                )
                 if self._closing:
                     return  # what is not loaded stays in the journal
                 self._reopen(exc)
@@ -414,7 +425,7 @@ class DuckDBStore:
         return sum(len(group.table) for _, group in self._unloaded)
 
     def _load(self, groups: list[tuple[int, Group]]) -> None:
-        load(self._connection, [group for _, group in groups], groups[-1][0], int(self._clock() * 1e6))
+        load(self._connection, [group for _, group in groups], groups[-1][0], int(self.now() * 1e6))
         with self._change:
             self._loaded = groups[-1][0]
             for _, group in groups:
@@ -422,7 +433,9 @@ class DuckDBStore:
                 self._waiting_records -= len(group.table)
 
     def _retain(self) -> None:
-        now = int(self._clock())
+        # Counted from the latest record where that is behind: a clock set forward must not delete what is young.
+        newest = self._connection.execute("select max(slot + seconds) from rollup").fetchone()
+        now = min(int(self.now()), (newest[0] if newest and newest[0] else 0) + DAY_SECONDS)
         duckdb_upkeep.compact(self._connection, now)
         duckdb_upkeep.retain(self._connection, now, self._retention)
 

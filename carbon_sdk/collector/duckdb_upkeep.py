@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from carbon_sdk.collector.duckdb_load import get_meta, roll_back, set_meta
 from carbon_sdk.collector.report import DAY_SECONDS, MACHINE_MEASURES, PROCESS_MEASURES, SLOT_SECONDS
-from carbon_sdk.collector.store import NewPrice
+from carbon_sdk.collector.store import LASTING, NewPrice
 
 CELL_US = 60_000_000
 """The machine book is chosen minute by minute: the emit interval unless set otherwise."""
@@ -100,8 +100,10 @@ def refresh_machines(connection: duckdb.DuckDBPyConnection) -> int:
         row = connection.execute("select count(*) from dirty").fetchone()
         dirty = row[0] if row else 0
         if dirty:
-            connection.execute("delete from machine_rollup using dirty where machine_rollup.machine_id = dirty.machine_id "
-                               "and machine_rollup.slot = dirty.slot")
+            connection.execute(
+                "delete from machine_rollup using dirty where machine_rollup.machine_id = dirty.machine_id "
+                "and machine_rollup.slot = dirty.slot"
+            )
             connection.execute(_CHOICE)
         set_meta(connection, "machines_frame", newest)
         connection.execute("commit")
@@ -177,11 +179,11 @@ def _fold(connection: duckdb.DuckDBPyConnection, table: str, which: str, slot: s
     connection.execute("begin")
     try:
         connection.execute(
-            f"create or replace temp table folded as select {slot}, {keys}, {sums} from {table} "  # noqa: S608 - ours
+            f"create or replace temp table folded as select {slot}, {keys}, {sums} from {table} "
             f"where {which} group by all"
         )
-        connection.execute(f"delete from {table} where {which}")  # noqa: S608
-        connection.execute(f"insert into {table} (slot, seconds, {keys}, {', '.join(measures)}) select * from folded")  # noqa: S608
+        connection.execute(f"delete from {table} where {which}")
+        connection.execute(f"insert into {table} (slot, seconds, {keys}, {', '.join(measures)}) select * from folded")
         connection.execute("commit")
     except BaseException:
         roll_back(connection)
@@ -194,8 +196,9 @@ def _forget_instances(connection: duckdb.DuckDBPyConnection, before_us: int) -> 
     try:
         connection.execute(
             "create or replace temp table folded as select instance_id, max(sequence), max(seen_us) from heads "
-            "group by instance_id having max(seen_us) >= ?",
-            [before_us],
+            "group by instance_id having max(seen_us) >= ? "
+            "or instance_id in (select instance_id from instances where starts_with(instance, ?))",
+            [before_us, LASTING],
         )
         connection.execute("delete from heads")
         connection.execute("insert into heads select * from folded")

@@ -84,7 +84,9 @@ class Index:
         )
         self.services = Dictionary(group=lambda key: key[0], limit=limits.services, what="services in this project")
         self.provenances = Dictionary(
-            group=lambda key: key[0], limit=limits.provenances, what="ways of knowing (release, zone, ...) in this project"
+            group=lambda key: key[0],
+            limit=limits.provenances,
+            what="ways of knowing (release, zone, ...) in this project",
         )
         self.machines = Dictionary(group=lambda key: key[0], limit=limits.machines, what="machines in this project")
         self.heads = Heads(lookup=lookup, limit=limits.instances)

@@ -14,13 +14,14 @@ Three laws hold for every figure:
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from carbon_sdk.emission import JOULES_PER_KWH
+from carbon_sdk.wire import utc_text
 
 SLOT_SECONDS = 900
 """Width of the finest roll-up. Every time zone in use today is a whole number of quarter hours from UTC, so the days of
@@ -221,8 +222,8 @@ class Figure:
         joules = self.sums.get("energy_joules")
         return {
             "key": dict(self.key),
-            "start": _text(self.start),
-            "end": _text(self.end),
+            "start": utc_text(self.start),
+            "end": utc_text(self.end),
             **shown,
             "energy_kwh": None if joules is None else joules / JOULES_PER_KWH,
             "emissions_g": self.emissions_g,
@@ -265,7 +266,9 @@ REPORTS: Mapping[str, Report] = {
         Report(name="services", title="Each service", by=("service",)),
         Report(name="endpoints", title="Each endpoint or job", by=("service", "endpoint")),
         Report(name="parts", title="What an endpoint is made of", by=("service", "endpoint", "kind", "name")),
-        Report(name="zones", title="Each zone, source and quality", by=("zone", "intensity_source", "intensity_quality")),
+        Report(
+            name="zones", title="Each zone, source and quality", by=("zone", "intensity_source", "intensity_quality")
+        ),
         Report(name="releases", title="Each release", by=("service", "release", "idle_rule", "energy_method")),
         Report(name="books", title="Spans, background, SDK, other", by=("kind",), order="energy_joules"),
         Report(
@@ -280,7 +283,13 @@ REPORTS: Mapping[str, Report] = {
             book="machine",
             order="energy_joules",
         ),
-        Report(name="machine_books", title="Measured, idle, unattributed", by=("kind",), book="machine", order="energy_joules"),
+        Report(
+            name="machine_books",
+            title="Measured, idle, unattributed",
+            by=("kind",),
+            book="machine",
+            order="energy_joules",
+        ),
     )
 }
 
@@ -312,9 +321,7 @@ def figures_of(query: Query, rows: Iterable[Sums]) -> list[Figure]:
     return [_figure(query, edges[group[0]], edges[group[0] + 1], group[1], groups[group]) for group in order]
 
 
-def _figure(
-    query: Query, start: datetime, end: datetime, key: tuple[str | None, ...], rows: Sequence[Sums]
-) -> Figure:
+def _figure(query: Query, start: datetime, end: datetime, key: tuple[str | None, ...], rows: Sequence[Sums]) -> Figure:
     names = [measure.name for measure in query.measures]
     joules, grams = names.index("energy_joules"), names.index("emissions_g")
     at = {name: query.grouped_by.index(name) for name in HOW_KNOWN}
@@ -397,18 +404,15 @@ def heat_map(figures: Iterable[Figure], zone: ZoneInfo, measure: str = "emission
     """Sums by weekday (Monday first) and hour of the day in a time zone, from figures of one hour each."""
     cells: list[list[float | None]] = [[None] * 24 for _ in range(7)]
     for figure in figures:
-        value = sum(figure.emissions.values()) if measure == "emissions_g" and figure.emissions else figure.sums.get(measure)
+        value = (
+            sum(figure.emissions.values())
+            if measure == "emissions_g" and figure.emissions
+            else figure.sums.get(measure)
+        )
         if value is not None:
             local = figure.start.astimezone(zone)
             cells[local.weekday()][local.hour] = (cells[local.weekday()][local.hour] or 0.0) + value
     return cells
-
-
-_STARTS: Mapping[Bucket, Callable[[datetime], datetime]] = {
-    "day": lambda local: local,
-    "week": lambda local: local - timedelta(days=local.weekday()),
-    "month": lambda local: local.replace(day=1),
-}
 
 
 def bucket_edges(start: datetime, end: datetime, bucket: Bucket, zone: ZoneInfo) -> tuple[datetime, ...]:
@@ -425,32 +429,34 @@ def bucket_edges(start: datetime, end: datetime, bucket: Bucket, zone: ZoneInfo)
         ValueError: There would be too many.
     """
     edges = [start]
-    if bucket in ("quarter", "hour"):
-        step = timedelta(seconds=SLOT_SECONDS if bucket == "quarter" else 3600)
-        offset = start.astimezone(zone).utcoffset() or timedelta()
-        inner = start - (start + offset - datetime(1970, 1, 1, tzinfo=UTC)) % step
-        following = lambda edge: edge + step  # noqa: E731
-    else:
-        midnight = start.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
-        days = _days_of(_STARTS[bucket](midnight), bucket)
-        following = lambda _edge: next(days).replace(tzinfo=zone).astimezone(UTC)  # noqa: E731
-        inner = following(start)
-    while (inner := following(inner)) < end:
-        if inner > edges[-1]:
-            edges.append(inner)
+    inner = _later_edges(start, bucket, zone)
+    while (edge := next(inner)) < end:
+        edges.append(edge)
         if len(edges) > MOST_BUCKETS:
             raise ValueError(f"more than {MOST_BUCKETS} buckets; ask for wider ones, or a shorter time")
     return (*edges, end)
 
 
-def _days_of(first: datetime, bucket: Bucket) -> Iterable[Any]:
-    moment = first
+def _later_edges(start: datetime, bucket: Bucket, zone: ZoneInfo) -> Iterator[datetime]:
+    """The borders of buckets after a moment, without end."""
+    if bucket in ("quarter", "hour"):
+        step = timedelta(seconds=SLOT_SECONDS if bucket == "quarter" else 3600)
+        offset = start.astimezone(zone).utcoffset() or timedelta()
+        edge = start - (start + offset - datetime(1970, 1, 1, tzinfo=UTC)) % step
+        while True:
+            edge += step
+            yield edge
+    local = start.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    if bucket == "week":
+        local -= timedelta(days=local.weekday())
+    elif bucket == "month":
+        local = local.replace(day=1)
     while True:
-        yield moment
         if bucket == "month":
-            moment = (moment + timedelta(days=32)).replace(day=1)
+            local = (local + timedelta(days=32)).replace(day=1)
         else:
-            moment += timedelta(days=7 if bucket == "week" else 1)
+            local += timedelta(days=7 if bucket == "week" else 1)
+        yield local.replace(tzinfo=zone).astimezone(UTC)
 
 
 def page(
@@ -480,7 +486,3 @@ def page(
     if len(ordered) <= limit:
         return shown, None
     return shown, base64.urlsafe_b64encode(json.dumps(place(shown[-1])).encode()).decode()
-
-
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

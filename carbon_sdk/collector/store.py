@@ -20,6 +20,9 @@ Outcome = Literal["stored", "known", "refused", "kept"]
 STORED, KNOWN, REFUSED, KEPT = range(4)
 OUTCOMES: tuple[Outcome, ...] = ("stored", "known", "refused", "kept")
 
+LASTING = "codecarbon-"
+"""Instances of this name are never forgotten: an import may come again after years."""
+
 Format = Literal["parquet", "csv", "ndjson"]
 
 
@@ -215,6 +218,9 @@ class Store(Protocol):
 
     async def repricings(self, project: str, /) -> Sequence[Repricing]:
         """The repricings of a project, newest first."""
+
+    def now(self) -> float:
+        """Seconds since 1970, never earlier than what the store has seen: a clock that was set back refuses nobody."""
 
     def health(self) -> Health:
         """How it is."""

@@ -9,6 +9,7 @@ try:
 except ImportError:  # no wheel for this processor: the standard library reads the same bytes at a third of the speed
     import zlib as _gzip  # type: ignore[no-redef]
 
+_BROKEN: tuple[type[Exception], ...] = (zlib.error, _gzip.error)
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # a gzip header and trailer around deflate
 _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 """RFC 8878, section 3.1.1.1.2: a decoder should support windows up to 8 MiB and may refuse larger ones."""
@@ -52,7 +53,7 @@ def _gunzip(body: bytes, limit_bytes: int) -> bytes:
         inflating = _gzip.decompressobj(_GZIP_WINDOW)
         try:
             part = inflating.decompress(body, limit_bytes - length + 1)
-        except (zlib.error, _gzip.error) as exc:
+        except _BROKEN as exc:
             raise UnpackError("not gzip") from exc
         length += len(part)
         if length > limit_bytes:
@@ -76,4 +77,3 @@ def _unzstd(body: bytes, limit_bytes: int) -> bytes:
     if len(unpacked) > limit_bytes:
         raise TooLongError
     return unpacked
-

@@ -1,0 +1,276 @@
+"""The command line of the collector: serve, token, backup, restore, import, retention."""
+
+import argparse
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+import structlog
+
+from carbon_sdk.collector import access, codecarbon, schema
+from carbon_sdk.collector.access import OPEN_PROJECT, SCOPES, Tokens
+from carbon_sdk.collector.app import REQUESTS_PER_SECOND
+from carbon_sdk.collector.dimensions import Limits
+from carbon_sdk.collector.duckdb_open import FILE
+from carbon_sdk.collector.duckdb_store import DuckDBStore, Sizes
+from carbon_sdk.collector.duckdb_upkeep import Retention
+from carbon_sdk.collector.intake import IntakeLimits
+from carbon_sdk.collector.server import TOKENS, Command, Serving, ask, serve
+from carbon_sdk.collector.store import StoreError
+
+DEFAULT_FOLDER = Path("~/.local/share/carbon_sdk/collector")
+"""Where the collector keeps its data, unless told otherwise (XDG Base Directory: user-specific data)."""
+MEBIBYTE = 1024 * 1024
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of the collector.
+
+    Args:
+        argv: The words after `carbon-sdk collector`; the process's own when None.
+
+    Returns:
+        The exit code: 0, or 2 where the command could not do its work.
+    """
+    arguments = _parser().parse_args(argv)
+    arguments.data = arguments.data.expanduser()
+    try:
+        run: Callable[[argparse.Namespace], int] = arguments.run
+        return run(arguments)
+    except (StoreError, ValueError) as exc:
+        sys.stderr.write(f"carbon-sdk collector: {exc}\n")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help=f"the collector's folder ({DEFAULT_FOLDER})")
+    parser = argparse.ArgumentParser(prog="carbon-sdk collector", description="One collector for all services.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands.add_parser("serve", parents=[common], help="take records and answer questions"))
+
+    token = commands.add_parser("token", help="make, list and revoke tokens").add_subparsers(required=True)
+    make = token.add_parser("make", parents=[common], help="make a token; it is shown once")
+    make.add_argument("--project", default=OPEN_PROJECT, help="the one project that it opens")
+    make.add_argument("--scope", action="append", choices=SCOPES, required=True, help="what it allows; may be repeated")
+    make.set_defaults(run=_token_make)
+    token.add_parser("list", parents=[common], help="list tokens, without their secrets").set_defaults(run=_token_list)
+    revoke = token.add_parser("revoke", parents=[common], help="end a token")
+    revoke.add_argument("token_id", help="its public part, as listed")
+    revoke.set_defaults(run=_token_revoke)
+
+    backup = commands.add_parser("backup", parents=[common], help="copy the store while it runs, or while it does not")
+    backup.add_argument("file", type=Path, help="the new file")
+    backup.set_defaults(run=_backup)
+    restore = commands.add_parser("restore", parents=[common], help="put a backup in place of an absent store")
+    restore.add_argument("file", type=Path, help="the backup")
+    restore.set_defaults(run=_restore)
+
+    history = commands.add_parser("import", help="bring a history in").add_subparsers(required=True)
+    csv = history.add_parser("codecarbon", parents=[common], help="an emissions.csv; each row once however often")
+    csv.add_argument("file", type=Path, help="the emissions.csv")
+    csv.add_argument("--project", default=OPEN_PROJECT, help="under which project")
+    csv.add_argument("--tz", default="UTC", help="the time zone in which CodeCarbon ran; its times name none (UTC)")
+    csv.set_defaults(run=_import_codecarbon)
+    retention = commands.add_parser("retention", parents=[common], help="apply the retention now")
+    _add_retention(retention)
+    retention.set_defaults(run=_retention)
+    return parser
+
+
+def _add_retention(parser: argparse.ArgumentParser) -> None:
+    kept = Retention()
+    parser.add_argument("--raw-days", type=int, default=kept.raw_days, help="days that single records are kept")
+    parser.add_argument("--fine-days", type=int, default=kept.fine_days, help="days that quarter-hour sums are kept")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    limits, sizes, serving = IntakeLimits(), Sizes(), Serving()
+    parser.add_argument("--host", default=serving.host, help="address to listen on; beyond loopback only with tokens")
+    parser.add_argument("--port", type=int, default=serving.port, help="port; 0 for any that is free")
+    parser.add_argument("--tls-certificate", type=Path, help="PEM file of the certificate")
+    parser.add_argument("--tls-key", type=Path, help="PEM file of its key")
+    parser.add_argument("--body-mib", type=int, default=limits.body_bytes // MEBIBYTE, help="longest body")
+    parser.add_argument(
+        "--unpacked-mib", type=int, default=limits.unpacked_bytes // MEBIBYTE, help="longest body, unpacked"
+    )
+    parser.add_argument("--batch-records", type=int, default=limits.records, help="most records of one batch")
+    parser.add_argument("--requests-per-second", type=float, default=REQUESTS_PER_SECOND, help="of one caller")
+    parser.add_argument("--accounts", type=int, default=Limits().accounts, help="different endpoints of one service")
+    parser.add_argument("--memory-mib", type=int, default=sizes.duckdb_bytes // MEBIBYTE, help="memory of DuckDB")
+    parser.add_argument("--threads", type=int, default=sizes.threads, help="threads of a query")
+    _add_retention(parser)
+    parser.set_defaults(run=_serve)
+
+
+def _log() -> Callable[..., object]:
+    """JSON lines on stderr: `log(event, **fields)`."""
+    logger = structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
+        wrapper_class=structlog.BoundLogger,
+    )
+
+    def log(event: str, **fields: object) -> None:
+        logger.info(event, **fields)
+
+    return log
+
+
+def _retention_of(arguments: argparse.Namespace) -> Retention:
+    return Retention(
+        raw_days=arguments.raw_days,
+        fine_days=arguments.fine_days,
+        instance_days=max(arguments.raw_days, Retention().instance_days),
+    )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    log = _log()
+    retention = _retention_of(arguments)
+    store = DuckDBStore(
+        arguments.data,
+        limits=Limits(accounts=arguments.accounts),
+        sizes=Sizes(duckdb_bytes=arguments.memory_mib * MEBIBYTE, threads=arguments.threads),
+        retention=retention,
+        log=log,
+    )
+    serving = Serving(
+        host=arguments.host,
+        port=arguments.port,
+        limits=IntakeLimits(
+            body_bytes=arguments.body_mib * MEBIBYTE,
+            unpacked_bytes=arguments.unpacked_mib * MEBIBYTE,
+            records=arguments.batch_records,
+            oldest_days=retention.instance_days,
+        ),
+        requests_per_second=arguments.requests_per_second,
+        tls_certificate=arguments.tls_certificate,
+        tls_key=arguments.tls_key,
+    )
+    asyncio.run(serve(store, arguments.data, serving, commands=commands(store), log=log))
+    return 0
+
+
+def commands(store: DuckDBStore) -> Mapping[str, Command]:
+    """What a running collector does for the command line, by name."""
+
+    async def backup(asked: Mapping[str, Any]) -> None:
+        await store.backup(Path(asked["file"]))
+
+    async def import_codecarbon(asked: Mapping[str, Any]) -> dict[str, Any]:
+        zone = _zone(asked["tz"])
+        return asdict(await codecarbon.import_file(store, asked["project"], Path(asked["file"]), zone))
+
+    async def retain(_asked: Mapping[str, Any]) -> None:
+        await store.retain()
+
+    return {"backup": backup, "import_codecarbon": import_codecarbon, "retain": retain}
+
+
+def _do(arguments: argparse.Namespace, command: str, **fields: Any) -> Any:
+    """Let the running collector do it, or open the store for it."""
+    running = ask(arguments.data, command, **fields)
+    if running is not None:
+        return running["done"]
+    if not (arguments.data / FILE).exists() and command != "import_codecarbon":
+        raise StoreError(f"there is no store in {arguments.data}; name its folder with --data")
+    kept = _retention_of(arguments) if command == "retain" else Retention()
+
+    async def alone() -> Any:
+        store = await asyncio.to_thread(DuckDBStore, arguments.data, retention=kept, log=_log())
+        try:
+            return await commands(store)[command](fields)
+        finally:
+            await store.aclose()
+
+    return asyncio.run(alone())
+
+
+def _token_make(arguments: argparse.Namespace) -> int:
+    token = Tokens(arguments.data / TOKENS).make(arguments.project, arguments.scope)
+    sys.stdout.write(f"{token}\n")
+    sys.stderr.write("This is shown once. From now on every request to this collector needs a token.\n")
+    return 0
+
+
+def _token_list(arguments: argparse.Namespace) -> int:
+    for token in Tokens(arguments.data / TOKENS).all():
+        state = f"revoked {token.revoked_at}" if token.revoked_at else "good"
+        sys.stdout.write(f"{token.token_id}  {token.project}  {'+'.join(token.scopes)}  {token.made_at}  {state}\n")
+    return 0
+
+
+def _token_revoke(arguments: argparse.Namespace) -> int:
+    if not Tokens(arguments.data / TOKENS).revoke(arguments.token_id):
+        raise StoreError(f"there is no good token {arguments.token_id}; see `carbon-sdk collector token list`")
+    return 0
+
+
+def _backup(arguments: argparse.Namespace) -> int:
+    _do(arguments, "backup", file=str(arguments.file.absolute()))
+    sys.stdout.write(f"{arguments.file}: {arguments.file.stat().st_size} bytes\n")
+    return 0
+
+
+def _restore(arguments: argparse.Namespace) -> int:
+    target = arguments.data / FILE
+    if target.exists() or any((arguments.data / "journal").glob("*")):
+        raise StoreError(f"{arguments.data} holds a store; move it away first, or name an empty folder with --data")
+    try:
+        with duckdb.connect(str(arguments.file), read_only=True) as connection:
+            version = schema.version_of(connection)
+    except duckdb.Error as exc:
+        raise StoreError(f"{arguments.file} is no backup of a collector: {exc}") from exc
+    if not 1 <= version <= schema.VERSION:
+        raise StoreError(f"{arguments.file} has version {version}, this collector knows 1 to {schema.VERSION}")
+    arguments.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = target.with_suffix(".part")
+    shutil.copyfile(arguments.file, draft)
+    draft.chmod(0o600)
+    with draft.open("rb") as copied:
+        os.fsync(copied.fileno())
+    draft.replace(target)
+    sys.stdout.write(f"{target} holds the backup; start the collector with --data {arguments.data}\n")
+    return 0
+
+
+def _import_codecarbon(arguments: argparse.Namespace) -> int:
+    access.project_name(arguments.project)
+    _zone(arguments.tz)
+    done = _do(
+        arguments,
+        "import_codecarbon",
+        file=str(arguments.file.absolute()),
+        project=arguments.project,
+        tz=arguments.tz,
+    )
+    sys.stdout.write(f"{done['stored']} rows stored, {done['known']} known already, {len(done['refused'])} refused\n")
+    for reason in done["refused"][:20]:
+        sys.stderr.write(f"{reason}\n")
+    return 0
+
+
+def _retention(arguments: argparse.Namespace) -> int:
+    _do(arguments, "retain")
+    return 0
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as exc:
+        raise StoreError(f"{name!r} is no time zone; write it as Europe/Berlin") from exc
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,275 @@
+"""The routes that answer questions: figures, books, heat map, raw records, projects, repricings."""
+
+import base64
+import dataclasses
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+from zoneinfo import ZoneInfo
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from carbon_sdk.collector import export, report
+from carbon_sdk.collector.access import Caller
+from carbon_sdk.collector.gate import problem, project_of
+from carbon_sdk.collector.report import BUCKETS, DIMENSIONS, REPORTS, SLOT_SECONDS, Dimension, Query
+from carbon_sdk.collector.store import Format, QueryError, Selection, Store
+from carbon_sdk.errors import WireError
+from carbon_sdk.wire import utc_moment, utc_text
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+UNKNOWN = "~"
+"""Stands for an unknown value in a filter: `zone=~`."""
+MOST_ROWS = 10_000
+MOST_RECORDS = 100_000
+DEFAULT_ROWS = 1_000
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+_PLAIN = frozenset({"project", "from", "to", "tz", "bucket", "limit", "cursor", "detail", "format", "order"})
+
+
+class Answers:
+    """The endpoints that read.
+
+    Args:
+        store: What is asked.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def projects(self, request: Request) -> Response:
+        """`GET /v1/projects`: those that the caller may read."""
+        caller: Caller = request.state.caller
+        if "read" not in caller.scopes:
+            return problem(403, "this token does not allow to read")
+        found = [one for one in await self._store.projects() if caller.project in (None, one.name)]
+        return JSONResponse({"projects": [_plain(one) for one in found]})
+
+    async def reports(self, _request: Request) -> Response:
+        """`GET /v1/reports`: the questions that have a name."""
+        rows = [
+            {"name": one.name, "title": one.title, "by": one.by, "book": one.book, "order": one.order}
+            for one in REPORTS.values()
+        ]
+        return JSONResponse({"reports": rows, "dimensions": DIMENSIONS, "buckets": BUCKETS})
+
+    async def figures(self, request: Request) -> Response:
+        """`GET /v1/reports/{name}`: one question over a stretch of time."""
+        named = REPORTS.get(request.path_params["name"])
+        if named is None:
+            return problem(404, f"there is no such report; there are {', '.join(REPORTS)}")
+        project = project_of(request, "read")
+        if isinstance(project, Response):
+            return project
+        asked = request.query_params
+        try:
+            query = _query(asked.multi_items(), project, named.by, named.book)
+            limit = _limit(asked.get("limit"), MOST_ROWS, DEFAULT_ROWS)
+            order = asked.get("order", named.order if not query.edges else None)
+            if order not in (None, *(one.name for one in query.measures)):
+                raise ValueError(f"order must be a measure: {', '.join(one.name for one in query.measures)}")
+            if asked.get("format", "json") not in ("json", "csv"):
+                raise ValueError("format must be json or csv")
+            figures = await self._store.figures(query)
+            if len(figures) > report.MOST_FIGURES:
+                raise ValueError(f"the answer has more than {report.MOST_FIGURES} rows; filter, or widen the bucket")
+            shown, cursor = report.page(figures, order, limit, asked.get("cursor"))
+        except (ValueError, QueryError) as exc:
+            return problem(400, str(exc))
+        if asked.get("format") == "csv":
+            return _file(export.figures_csv(shown), "csv", f"{named.name}.csv", cursor)
+        return JSONResponse(
+            {
+                "report": named.name,
+                "project": project,
+                "from": utc_text(query.start),
+                "to": utc_text(query.end),
+                "rows": [figure.to_object() for figure in shown],
+                "cursor": cursor,
+            }
+        )
+
+    async def books(self, request: Request) -> Response:
+        """`GET /v1/books`: where the measured joules went; the parts add up to the whole."""
+        project = project_of(request, "read")
+        if isinstance(project, Response):
+            return project
+        try:
+            asked = [item for item in request.query_params.multi_items() if item[0] in ("from", "to", "tz")]
+            process = await self._store.figures(_query(asked, project, ("kind",), "process"))
+            machine = await self._store.figures(_query(asked, project, ("kind",), "machine"))
+        except (ValueError, QueryError) as exc:
+            return problem(400, str(exc))
+        books = report.books_of(process, machine)
+        return JSONResponse(
+            {
+                "project": project,
+                "measured_joules": books.measured,
+                "idle_joules": books.idle,
+                "unattributed_joules": books.unattributed,
+                "accounts_joules": dict(books.accounts),
+                "rest_joules": books.rest,
+            }
+        )
+
+    async def heat_map(self, request: Request) -> Response:
+        """`GET /v1/heat-map`: sums by weekday and hour of the day."""
+        project = project_of(request, "read")
+        if isinstance(project, Response):
+            return project
+        asked = dict(request.query_params)
+        try:
+            zone = _zone(asked.get("tz"))
+            items = [item for item in request.query_params.multi_items() if item[0] not in ("bucket", "measure")]
+            query = _query([*items, ("bucket", "hour")], project, (), "process")
+            measure = asked.get("measure", "emissions_g")
+            if measure not in [one.name for one in query.measures]:
+                raise ValueError(f"measure must be one of {', '.join(one.name for one in query.measures)}")
+            cells = report.heat_map(await self._store.figures(query), zone, measure)
+        except (ValueError, QueryError) as exc:
+            return problem(400, str(exc))
+        return JSONResponse({"project": project, "measure": measure, "weekdays_from_monday": cells})
+
+    async def records(self, request: Request) -> Response:
+        """`GET /v1/records`: raw records, a page at a time."""
+        project = project_of(request, "read")
+        if isinstance(project, Response):
+            return project
+        asked = request.query_params
+        try:
+            form = asked.get("format", "ndjson")
+            if form not in FORMATS:
+                raise ValueError(f"format must be one of {', '.join(FORMATS)}")
+            selection = Selection(
+                project=project,
+                start=_moment("from", asked.get("from"), None),
+                end=_moment("to", asked.get("to"), None),
+                services=_texts(asked.getlist("service")),
+                roots=_texts(asked.getlist("endpoint")),
+                kinds=_texts(asked.getlist("kind")),
+                limit=_limit(asked.get("limit"), MOST_RECORDS, MOST_RECORDS),
+                after=_place(asked.get("cursor")),
+            )
+            records = await self._store.records(selection)
+        except (ValueError, QueryError) as exc:
+            return problem(400, str(exc))
+        cursor = None
+        if records.num_rows == selection.limit:
+            cursor = _packed(records["_after"][-1].as_py())
+        write = {"parquet": export.parquet, "csv": export.records_csv, "ndjson": export.ndjson}[form]
+        body = await anyio.to_thread.run_sync(write, records)
+        return _file(body, form, f"records.{form}", cursor)
+
+    async def repricings(self, request: Request) -> Response:
+        """`GET /v1/repricings`: which stretches of the past have a second price."""
+        project = project_of(request, "read")
+        if isinstance(project, Response):
+            return project
+        return JSONResponse({"repricings": [_plain(one) for one in await self._store.repricings(project)]})
+
+
+def _query(asked: list[tuple[str, str]], project: str, by: tuple[Dimension, ...], book: report.Book) -> Query:
+    plain: dict[str, str] = {}
+    filters: dict[Dimension, tuple[str | None, ...]] = {}
+    for name, value in asked:
+        if name in _PLAIN:
+            plain[name] = value
+        elif name in DIMENSIONS:
+            dimension = name
+            filters[dimension] = (*filters.get(dimension, ()), None if value == UNKNOWN else _texts([value])[0])
+        else:
+            raise ValueError(f"{name[:40]!r} is neither a parameter nor a dimension: {', '.join(DIMENSIONS)}")
+    barred = report.MACHINE_ONLY if book == "process" else report.PROCESS_ONLY
+    if barred & filters.keys():
+        raise ValueError(f"{', '.join(sorted(barred & filters.keys()))}: not known in the {book} book")
+    start = _moment("from", plain.get("from"), SLOT_SECONDS)
+    end = _moment("to", plain.get("to"), SLOT_SECONDS)
+    if start >= end:
+        raise ValueError("from must lie before to")
+    bucket = plain.get("bucket")
+    if bucket is not None and bucket not in BUCKETS:
+        raise ValueError(f"bucket must be one of {', '.join(BUCKETS)}")
+    edges = report.bucket_edges(start, end, bucket, _zone(plain.get("tz"))) if bucket else ()
+    return Query(
+        project=project,
+        start=start,
+        end=end,
+        book=book,
+        by=by,
+        edges=edges,
+        filters=filters,
+        detail=plain.get("detail", "0") in ("1", "true"),
+    )
+
+
+def _moment(name: str, text: str | None, grid_seconds: int | None) -> datetime:
+    if text is None:
+        raise ValueError(f"{name} is missing: an ISO 8601 time with an offset, 2026-03-01T00:00:00Z")
+    try:
+        moment = utc_moment(text.replace(" ", "+"))  # an unescaped + in a query arrives as a space
+    except (WireError, OverflowError) as exc:
+        raise ValueError(f"{name}: {exc}") from exc
+    if not _EARLIEST <= moment <= _LATEST:
+        raise ValueError(f"{name} must lie between the years 2000 and 2100")
+    if grid_seconds and (moment - _EARLIEST) % timedelta(seconds=grid_seconds):
+        raise ValueError(f"{name} must lie on a quarter of an hour")
+    return moment
+
+
+def _zone(name: str | None) -> ZoneInfo:
+    try:
+        return ZoneInfo(name or "UTC")
+    except (ValueError, OSError, KeyError) as exc:  # a path, a folder, an unknown name
+        raise ValueError("tz must be a time zone such as Europe/Berlin") from exc
+
+
+def _texts(values: list[str]) -> tuple[str, ...]:
+    for value in values:
+        if "\x00" in value or len(value) > 512:
+            raise ValueError("a filter is a text of at most 512 characters")
+        try:
+            value.encode()
+        except UnicodeError as exc:
+            raise ValueError("a filter is UTF-8 text") from exc
+    return tuple(values)
+
+
+def _limit(text: str | None, most: int, default: int) -> int:
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
+        raise ValueError(f"limit must be a whole number from 1 to {most}")
+    return int(text)
+
+
+def _packed(place: list[int]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
+
+
+def _place(cursor: str | None) -> tuple[int, int, int] | None:
+    if cursor is None:
+        return None
+    try:
+        start, instance, sequence = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        place = (int(start), int(instance), int(sequence))
+        if any(not -(2**63) <= part < 2**63 for part in place):
+            raise ValueError
+    except (ValueError, TypeError, RecursionError, OverflowError) as exc:
+        raise ValueError("the cursor is not one that this collector gave out") from exc
+    return place
+
+
+def _plain(value: Any) -> Mapping[str, Any]:
+    return {
+        name: utc_text(part) if isinstance(part, datetime) else part for name, part in dataclasses.asdict(value).items()
+    }
+
+
+def _file(body: bytes, form: str, name: str, cursor: str | None) -> Response:
+    headers = {"content-disposition": f'attachment; filename="{name}"'}
+    if cursor:
+        headers["x-next-cursor"] = cursor
+    return Response(body, media_type=export.MEDIA[form], headers=headers)

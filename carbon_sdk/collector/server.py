@@ -1,0 +1,227 @@
+"""The running service: uvicorn around the application, a door for the command line, an orderly end.
+
+The store's file belongs to this process alone, so commands that need it while it runs (backup, import, retention) ask
+through a socket in the collector's folder. It has mode 0600: who may use it may read the file too.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from carbon_sdk.collector.access import Tokens
+from carbon_sdk.collector.app import REQUESTS_PER_SECOND, create_app
+from carbon_sdk.collector.gate import is_loopback
+from carbon_sdk.collector.intake import IntakeLimits
+from carbon_sdk.collector.store import Store, StoreError
+
+HEAD_SECONDS = 10.0
+"""A client that has not sent a whole request head by then is hung up on (slow loris)."""
+DRAIN_SECONDS = 20
+"""Requests under way get so long after SIGTERM."""
+CONNECTIONS = 2_000
+SOCKET = "control.sock"
+TOKENS = "tokens.json"
+
+Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, whose patience with a request head ends."""
+
+    _waiting: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has come: its first head is due."""
+        super().connection_made(transport)
+        self._wait()
+
+    def on_message_begin(self) -> None:
+        """A head begins: it is due."""
+        self._wait()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._stop_waiting()
+        self._waiting = self.loop.call_later(HEAD_SECONDS, self._hang_up)
+
+    def _stop_waiting(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
+
+    def _hang_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """How the service is reached.
+
+    Args:
+        host: Address to listen on.
+        port: Port; 0 for any that is free.
+        limits: What one request may bring.
+        requests_per_second: How often one caller may come.
+        tls_certificate: PEM file, with tls_key.
+        tls_key: PEM file.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8321
+    limits: IntakeLimits = field(default_factory=IntakeLimits)
+    requests_per_second: float = REQUESTS_PER_SECOND
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+
+
+async def serve(
+    store: Store,
+    folder: Path,
+    serving: Serving,
+    *,
+    commands: Mapping[str, Command],
+    log: Callable[..., object],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then answer what is under way, and close the store.
+
+    Args:
+        store: The open store; closed at the end.
+        folder: The collector's folder.
+        serving: How the service is reached.
+        commands: What the control socket does, by name.
+        log: Called with an event and its fields.
+
+    Raises:
+        StoreError: It may not listen there, or cannot.
+    """
+    tokens = Tokens(folder / TOKENS)
+    try:
+        if not is_loopback(serving.host) and not tokens.all():
+            raise StoreError(
+                f"without tokens the collector listens on loopback only, not on {serving.host}; make one first: "
+                "carbon-sdk collector token make --project NAME --scope write --scope read"
+            )
+        listening = _listen(serving)
+        app = create_app(store, tokens, limits=serving.limits, requests_per_second=serving.requests_per_second, log=log)
+        config = uvicorn.Config(
+            app,
+            http=PatientProtocol,
+            loop="auto",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=CONNECTIONS,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            ssl_certfile=serving.tls_certificate,
+            ssl_keyfile=serving.tls_key,
+        )
+        host, port = listening.getsockname()[:2]
+        scheme = "https" if serving.tls_certificate else "http"
+        shown = f"[{host}]" if ":" in host else host
+        log("collector_started", url=f"{scheme}://{shown}:{port}", folder=str(folder), tokens=len(tokens.all()))
+        async with _control(folder / SOCKET, commands, log):
+            await uvicorn.Server(config).serve(sockets=[listening])
+    finally:
+        await store.aclose()
+        log("collector_stopped", folder=str(folder))
+
+
+def _listen(serving: Serving) -> socket.socket:
+    family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((serving.host, serving.port))
+    except OSError as exc:
+        listening.close()
+        raise StoreError(
+            f"cannot listen on {serving.host}:{serving.port}: {exc.strerror}; choose another --port"
+        ) from exc
+    listening.set_inheritable(False)
+    return listening
+
+
+@contextlib.asynccontextmanager
+async def _control(path: Path, commands: Mapping[str, Command], log: Callable[..., object]) -> Any:
+    """The socket by which the command line reaches this process: one JSON object a line, one answer."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            asked = json.loads(await reader.readline() or b"{}")
+            try:
+                command = commands[asked["command"]]
+                reply = {"done": await command(asked)}
+            except KeyError as exc:
+                reply = {"error": f"the running collector does not know {exc}"}
+            except StoreError as exc:
+                reply = {"error": str(exc)}
+            writer.write(json.dumps(reply).encode() + b"\n")
+            await writer.drain()
+        writer.close()
+
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        server = await asyncio.start_unix_server(answer, path)
+    except OSError as exc:  # the folder's name is too long for a socket, or its file system has none
+        log("collector_without_control", problem=str(exc), remedy="backup and import need the collector stopped")
+        yield
+        return
+    finally:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        server.close()
+        path.unlink(missing_ok=True)
+
+
+def ask(folder: Path, command: str, **fields: Any) -> Mapping[str, Any] | None:
+    """Let the collector that runs on a folder do something.
+
+    Args:
+        folder: The collector's folder.
+        command: What.
+        fields: With what.
+
+    Returns:
+        `{"done": answer}`; None where no collector runs there.
+
+    Raises:
+        StoreError: It could not do it.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(folder / SOCKET))
+            client.sendall(json.dumps({"command": command, **fields}).encode() + b"\n")
+            with client.makefile("rb") as stream:
+                line = stream.readline()
+    except OSError:
+        return None
+    reply: dict[str, Any] = json.loads(line or b'{"error": "the collector stopped meanwhile"}')
+    if "error" in reply:
+        raise StoreError(reply["error"])
+    return reply
