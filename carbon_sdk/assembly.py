@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from carbon_sdk import plugins
 from carbon_sdk.cpu.clock import Clock
-from carbon_sdk.errors import SettingsError
+from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.http import HTTP
 from carbon_sdk.identity import identify
 from carbon_sdk.intensity.cached import Cached
@@ -86,6 +86,10 @@ async def assemble(
         chain = _chain(settings, provider, static, http)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
+        built = _sinks(settings, http, log) if sinks is None else {}
+        totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
+        for sink in totals:
+            stack.push_async_callback(_close, sink, log)
         line = Line(
             sampler=sampler,
             ledger=Ledger(idle_policy=settings.idle_policy, reserved_share=_reserved_share(settings, scope, container)),
@@ -107,7 +111,7 @@ async def assemble(
             provider=chain,
             static=static,
             place=place,
-            delivery=Delivery(_sinks(settings, http) if sinks is None else sinks, fault=log.fault),
+            delivery=Delivery(_writers(built) if sinks is None else sinks, fault=log.fault),
             totals=totals,
             log=log,
             emit_interval_seconds=settings.emit_interval_seconds,
@@ -164,8 +168,27 @@ def _constant(settings: Settings) -> Constant:
         ) from exc
 
 
-def _sinks(settings: Settings, http: HTTP) -> dict[str, Sink]:
-    return {name: cast(Sink, _plugin("sinks", SINKS, name, settings, http)) for name in settings.sinks}
+def _sinks(settings: Settings, http: HTTP, log: Log) -> dict[str, object]:
+    """The sinks of the settings; one that cannot open what it needs is told of, and the others serve."""
+    built = {}
+    for name in settings.sinks:
+        try:
+            built[name] = _plugin("sinks", SINKS, name, settings, http)
+        except SinkError as exc:
+            log.fault(f"sink.{name}", exc, remedy="nothing goes to this sink")
+    return built
+
+
+def _writers(built: Mapping[str, object]) -> dict[str, Sink]:
+    """Those that take records; the others take running totals alone."""
+    return {name: cast(Sink, sink) for name, sink in built.items() if hasattr(sink, "write")}
+
+
+async def _close(sink: TotalsSink, log: Log) -> None:
+    try:
+        await sink.aclose()
+    except Exception as exc:
+        log.fault(f"sink.{type(sink).__name__}", exc)
 
 
 def _plugin(setting: str, group: str, name: str, settings: Settings, http: HTTP) -> object:

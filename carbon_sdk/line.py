@@ -17,7 +17,7 @@ from carbon_sdk.intensity.intensity import Intensity, IntensityProvider, Place
 from carbon_sdk.log import Log
 from carbon_sdk.sampler import Sampler
 from carbon_sdk.sinks.delivery import CLOSE_SECONDS, Delivery
-from carbon_sdk.sinks.sink import TotalsSink
+from carbon_sdk.sinks.sink import Totals, TotalsSink
 from carbon_sdk.spans.ledger import Ledger, Page
 from carbon_sdk.spans.span import Span, SpanShare
 from carbon_sdk.statement import Statement, Terms
@@ -189,7 +189,13 @@ class Line:
                     final=figure.ended,
                 )
         if self._totals:
-            totals = self._statement.totals()
+            totals = Totals(
+                instance=self._terms.identity.instance,
+                service=self._terms.identity.service,
+                at=page.ended_at,
+                intensity=intensity,
+                accounts=self._statement.totals(),
+            )
             for sink in self._totals:
                 try:
                     sink.update(totals)

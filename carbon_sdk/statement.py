@@ -105,9 +105,12 @@ class _Running:
     duration_seconds: float = 0.0
     joules: dict[Domain, float] = field(default_factory=dict)
     grams: float = 0.0
+    units: dict[str, float] = field(default_factory=dict)
 
     def add(self, entry: Entry, weight: float) -> None:
         use = entry.use
+        for unit, amount in use.units.items():
+            self.units[unit] = self.units.get(unit, 0.0) + amount
         self.cpu_seconds += use.cpu_seconds
         self.requests += use.requests
         self.errors += use.errors
@@ -191,6 +194,7 @@ class Statement:
                 cpu_seconds=line.cpu_seconds,
                 energy_joules=dict(line.joules),
                 emissions_g=line.grams,
+                units=dict(line.units),
             )
             for account, line in self._totals.items()
         ]

@@ -1,10 +1,16 @@
 """The door of the sinks: where records and running totals go."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from carbon_sdk.emission import Emission, Kind
+from carbon_sdk.intensity.intensity import Intensity
+from carbon_sdk.meters.meter import Domain
+
+OUTERMOST: tuple[Kind, ...] = ("request", "worker", "span")
+"""Kinds of account in which something ends that can be counted: a response, a job, a tracked block."""
 
 
 class Sink(Protocol):
@@ -23,7 +29,20 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """What one account has used since the process started: it only grows."""
+    """What one account has used since the process started: it only grows.
+
+    Args:
+        kind: Which kind of account.
+        root: The endpoint or job in which it ran.
+        name: The account itself; values are exclusive of nested spans.
+        requests: Responses or jobs that ended.
+        errors: Of those, the ones that failed.
+        duration_seconds: Sum of their durations, s.
+        cpu_seconds: CPU seconds used.
+        energy_joules: By domain: package, dram, psys, gpu. A domain that was never read is absent.
+        emissions_g: Grams CO2e of those joules.
+        units: Functional units counted by `span.count`, by name.
+    """
 
     kind: Kind
     root: str
@@ -32,13 +51,35 @@ class Total:
     errors: int
     duration_seconds: float
     cpu_seconds: float
-    energy_joules: dict[str, float]
-    """By domain: package, dram, psys, gpu. A domain that was never read is absent."""
+    energy_joules: Mapping[Domain, float]
     emissions_g: float
+    units: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The process's running totals at the end of one window.
+
+    Args:
+        instance: Random identity of the process's life: totals of another instance began at zero.
+        service: Who reports.
+        at: End of the window, UTC.
+        intensity: What priced the window.
+        accounts: One total for each account.
+    """
+
+    instance: str
+    service: str
+    at: datetime
+    intensity: Intensity
+    accounts: Sequence[Total]
 
 
 class TotalsSink(Protocol):
     """Takes the running totals as each window closes: counters that a scrape every 15 s must see moving."""
 
-    def update(self, totals: Sequence[Total], /) -> None:
-        """Take the totals; it must not block."""
+    def update(self, totals: Totals, /) -> None:
+        """Take the totals, on our own thread; it must not block."""
+
+    async def aclose(self) -> None:
+        """Release what is held; a second call does nothing."""

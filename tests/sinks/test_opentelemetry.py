@@ -1,0 +1,163 @@
+"""The OpenTelemetry sink: instruments of the API, read back through the SDK and from a real OTLP receiver."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import grpc
+import pytest
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GRPCExporter
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HTTPExporter
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+
+from carbon_sdk.sinks.opentelemetry import OpenTelemetrySink
+from tests.sinks.totals import total, totals
+
+Export = metrics_service_pb2.ExportMetricsServiceRequest
+Answer = metrics_service_pb2.ExportMetricsServiceResponse
+
+ENDPOINT = {"carbon.kind": "request", "carbon.endpoint": "GET /a", "http.request.method": "GET", "http.route": "/a"}
+
+
+@pytest.fixture
+def reader() -> InMemoryMetricReader:
+    return InMemoryMetricReader()
+
+
+@pytest.fixture
+def sink(reader: InMemoryMetricReader) -> Iterator[OpenTelemetrySink]:
+    provider = MeterProvider(metric_readers=[reader], shutdown_on_exit=False)
+    yield OpenTelemetrySink(provider)
+    provider.shutdown()
+
+
+def points(reader: InMemoryMetricReader, name: str) -> list[tuple[Mapping[str, object], float]]:
+    """The data points of one metric as attributes and value."""
+    data = reader.get_metrics_data()
+    return [
+        (dict(point.attributes or {}), point.value)  # type: ignore[union-attr]
+        for resource in (data.resource_metrics if data is not None else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == name
+        for point in metric.data.data_points
+    ]
+
+
+def test_instruments_hold_what_the_totals_say(reader: InMemoryMetricReader, sink: OpenTelemetrySink) -> None:
+    """A request's energy stands under its endpoint, its route and its domain, and grows by what came since."""
+    sink.update(totals(total(requests=2, package=3.0, grams=0.5)))
+    sink.update(totals(total(requests=3, package=4.0, grams=0.75)))
+
+    own = {**ENDPOINT, "carbon.span": "GET /a"}
+    assert points(reader, "carbon.energy") == [({**own, "carbon.domain": "package"}, 4.0)]
+    assert points(reader, "carbon.emissions") == [(own, 0.75)]
+    assert points(reader, "carbon.requests") == [(ENDPOINT, 3)]
+    assert points(reader, "carbon.intensity") == [({"carbon.zone": "DE", "carbon.source": "fixed"}, 400.0)]
+
+
+def test_a_job_has_no_route(reader: InMemoryMetricReader, sink: OpenTelemetrySink) -> None:
+    """Only an HTTP request carries HTTP's attributes, and units carry their name."""
+    sink.update(totals(total(kind="worker", root="mail send", requests=1, cpu=0.5, tokens=7.0)))
+
+    job = {"carbon.kind": "worker", "carbon.endpoint": "mail send"}
+    assert points(reader, "carbon.requests") == [(job, 1)]
+    assert points(reader, "carbon.units") == [({**job, "carbon.span": "mail send", "carbon.unit": "tokens"}, 7.0)]
+
+
+def test_energy_that_was_never_read_has_no_point(reader: InMemoryMetricReader, sink: OpenTelemetrySink) -> None:
+    """Unknown is not zero."""
+    sink.update(totals(total(cpu=1.0)))
+
+    assert points(reader, "carbon.energy") == points(reader, "carbon.emissions") == []
+
+
+@pytest.fixture
+def http_receiver() -> Iterator[tuple[str, list[Export]]]:
+    received: list[Export] = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(Export.FromString(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/x-protobuf")
+            self.end_headers()
+            self.wfile.write(Answer().SerializeToString())
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Receiver)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/metrics", received
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def grpc_receiver() -> Iterator[tuple[str, list[Export]]]:
+    received: list[Export] = []
+
+    class Receiver(metrics_service_pb2_grpc.MetricsServiceServicer):
+        def Export(self, request: Export, context: grpc.ServicerContext) -> Answer:
+            received.append(request)
+            return Answer()
+
+    server = grpc.server(futures.ThreadPoolExecutor(1))
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(  # type: ignore[no-untyped-call]
+        Receiver(), server
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}", received
+    server.stop(None).wait()
+
+
+def joules_of(received: list[Export]) -> dict[str, float]:
+    """Joules by service, as they arrived last."""
+    return {
+        attribute.value.string_value: point.as_double
+        for export in received
+        for resource in export.resource_metrics
+        for attribute in resource.resource.attributes
+        if attribute.key == "service.name"
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+        if metric.name == "carbon.energy"
+        for point in metric.sum.data_points
+    }
+
+
+def deliver(exporter: HTTPExporter | GRPCExporter) -> None:
+    provider = MeterProvider(
+        metric_readers=[PeriodicExportingMetricReader(exporter, export_interval_millis=3_600_000)],
+        resource=Resource({"service.name": "shop"}),
+        shutdown_on_exit=False,
+    )
+    OpenTelemetrySink(provider).update(totals(total(requests=1, package=2.5)))
+    provider.shutdown()
+
+
+def test_joules_arrive_over_http(http_receiver: tuple[str, list[Export]]) -> None:
+    """OTLP over HTTP to a receiver of the public protobuf package."""
+    address, received = http_receiver
+
+    deliver(HTTPExporter(endpoint=address, compression=Compression.NoCompression))
+
+    assert joules_of(received) == {"shop": 2.5}
+
+
+def test_joules_arrive_over_grpc(grpc_receiver: tuple[str, list[Export]]) -> None:
+    """OTLP over gRPC to a receiver of the public protobuf package."""
+    address, received = grpc_receiver
+
+    deliver(GRPCExporter(endpoint=address, insecure=True))
+
+    assert joules_of(received) == {"shop": 2.5}

@@ -1,0 +1,191 @@
+"""The Prometheus sink: counters that move at each window, read back through prometheus_client's own formats."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from carbon_sdk.errors import SettingsError, SinkError
+from carbon_sdk.sinks.prometheus import PrometheusSink
+from carbon_sdk.testing import FixedIntensity
+from tests.sinks.totals import total, totals
+
+OWN = {"kind": "request", "endpoint": "GET /a", "span": "GET /a"}
+ACCOUNT = {"kind": "request", "endpoint": "GET /a"}
+
+
+def value(registry: CollectorRegistry, name: str, labels: Mapping[str, str]) -> float | None:
+    return registry.get_sample_value(name, dict(labels))
+
+
+def test_counters_hold_what_the_totals_say() -> None:
+    """Each figure of an account stands under the name and the labels of the table."""
+    registry = CollectorRegistry()
+
+    PrometheusSink(registry).update(
+        totals(total(requests=3, errors=1, seconds=0.6, cpu=0.2, package=4.0, dram=1.0, grams=0.5, tokens=512.0))
+    )
+
+    assert value(registry, "carbon_emissions_grams_total", OWN) == 0.5
+    assert value(registry, "carbon_energy_joules_total", {**OWN, "domain": "package"}) == 4.0
+    assert value(registry, "carbon_energy_joules_total", {**OWN, "domain": "dram"}) == 1.0
+    assert value(registry, "carbon_cpu_seconds_total", OWN) == 0.2
+    assert value(registry, "carbon_requests_total", ACCOUNT) == 3
+    assert value(registry, "carbon_request_errors_total", ACCOUNT) == 1
+    assert value(registry, "carbon_request_duration_seconds_total", ACCOUNT) == 0.6
+    assert value(registry, "carbon_units_total", {**OWN, "unit": "tokens"}) == 512.0
+    assert value(registry, "carbon_intensity_grams_per_kwh", {"zone": "DE", "source": "fixed"}) == 400.0
+
+
+def test_a_later_window_adds_only_what_came_since() -> None:
+    """Totals are running: 3 J and then 5 J are 5 J."""
+    registry = CollectorRegistry()
+    sink = PrometheusSink(registry)
+
+    sink.update(totals(total(package=3.0)))
+    sink.update(totals(total(package=5.0)))
+
+    assert value(registry, "carbon_energy_joules_total", {**OWN, "domain": "package"}) == 5.0
+
+
+def test_a_new_life_of_the_line_goes_on_where_the_last_one_ended() -> None:
+    """Another instance's totals begin at zero and another sink shares the registry's counters: nothing is lost."""
+    registry = CollectorRegistry()
+
+    PrometheusSink(registry).update(totals(total(package=3.0)))
+    second = PrometheusSink(registry)
+    second.update(totals(total(package=4.0), instance="b" * 16))
+    second.update(totals(total(package=6.0), instance="c" * 16))
+
+    assert value(registry, "carbon_energy_joules_total", {**OWN, "domain": "package"}) == 13.0
+
+
+def test_energy_that_was_never_read_has_no_line() -> None:
+    """Unknown is not zero: without a reading there are CPU seconds and requests alone."""
+    registry = CollectorRegistry()
+
+    PrometheusSink(registry).update(totals(total(cpu=1.0)))
+
+    assert value(registry, "carbon_cpu_seconds_total", OWN) == 1.0
+    assert value(registry, "carbon_emissions_grams_total", OWN) is None
+    assert b"carbon_energy_joules_total{" not in generate_latest(registry)
+
+
+def test_nested_spans_have_lines_of_their_own_and_count_no_request() -> None:
+    """A sum over an endpoint is the whole of it; its requests are counted once."""
+    registry = CollectorRegistry()
+
+    PrometheusSink(registry).update(
+        totals(total(requests=2, cpu=1.0), total(kind="span", name="resize", requests=4, cpu=0.5))
+    )
+
+    resize = {"kind": "span", "endpoint": "GET /a", "span": "resize"}
+    assert value(registry, "carbon_cpu_seconds_total", resize) == 0.5
+    assert value(registry, "carbon_requests_total", {"kind": "span", "endpoint": "GET /a"}) is None
+
+
+def test_the_gauge_of_the_grid_follows_zone_and_source() -> None:
+    """When another zone answers, the line of the first one goes."""
+    registry = CollectorRegistry()
+    sink = PrometheusSink(registry)
+
+    sink.update(totals())
+    sink.update(totals(intensity=FixedIntensity(50.0, zone="FR").answer))
+
+    assert value(registry, "carbon_intensity_grams_per_kwh", {"zone": "FR", "source": "fixed"}) == 50.0
+    assert value(registry, "carbon_intensity_grams_per_kwh", {"zone": "DE", "source": "fixed"}) is None
+
+
+def test_exemplars_lead_from_a_counter_to_a_trace() -> None:
+    """The trace of an endpoint's latest request stands beside its joules and grams in OpenMetrics."""
+    registry = CollectorRegistry()
+    trace = {"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    sink = PrometheusSink(registry, exemplar=lambda endpoint: trace if endpoint == "GET /a" else None)
+
+    sink.update(totals(total(requests=1, package=4.0), total(root="GET /b", requests=1, package=2.0)))
+    lines = generate_openmetrics(registry).decode().splitlines()  # type: ignore[no-untyped-call]
+
+    energy = [line for line in lines if line.startswith("carbon_energy_joules_total{")]
+    assert [trace["trace_id"] in line for line in energy] == [True, False]
+
+
+async def test_a_port_in_the_settings_opens_a_server_with_a_registry_of_its_own(free_port: int) -> None:
+    """It answers a scrape, and closing the sink twice frees the port."""
+    sink = PrometheusSink.from_options({"port": str(free_port)}, None)
+    sink.update(totals(total(requests=7)))
+
+    async with httpx.AsyncClient() as client:
+        text = (await client.get(f"http://127.0.0.1:{free_port}/metrics")).text
+    await sink.aclose()
+    await sink.aclose()
+
+    assert 'carbon_requests_total{endpoint="GET /a",kind="request"} 7.0' in text
+    await PrometheusSink.from_options({"port": str(free_port)}, None).aclose()
+
+
+async def test_a_port_that_cannot_be_had_is_said(free_port: int) -> None:
+    """No number, out of range, in use: each names the setting or the address."""
+    for text in ("http", "70000", "-1"):
+        with pytest.raises(SettingsError, match="CARBON_SDK_PROMETHEUS_PORT"):
+            PrometheusSink.from_options({"port": text}, None)
+    sink = PrometheusSink.from_options({"port": str(free_port)}, None)
+    with pytest.raises(SinkError, match=str(free_port)):
+        PrometheusSink.from_options({"port": str(free_port)}, None)
+    await sink.aclose()
+
+
+WORKER = """
+import sys
+from carbon_sdk.sinks.prometheus import PrometheusSink
+from carbon_sdk.testing import FixedIntensity
+from tests.sinks.totals import total, totals
+sink = PrometheusSink()
+for joules in range(1, 6):
+    sink.update(totals(total(requests=joules, package=float(joules))))
+sink.update(totals(total(requests=5, package=5.0), intensity=FixedIntensity(50.0, zone="FR").answer))
+"""
+SCRAPE = """
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+registry = CollectorRegistry()
+MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def run(code: str, folder: Path) -> str:
+    environment = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "PATH": "/usr/bin", "PYTHONPATH": ":".join(sys.path)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_what_workers_counted_stays_after_their_end(tmp_path: Path) -> None:
+    """Three lives of a worker in multi-process mode add up, and the gauge shows the grid as seen last."""
+    for _ in range(3):
+        run(WORKER, tmp_path)
+
+    lines = run(SCRAPE, tmp_path).splitlines()
+
+    assert 'carbon_requests_total{endpoint="GET /a",kind="request"} 15.0' in lines
+    assert 'carbon_energy_joules_total{domain="package",endpoint="GET /a",kind="request",span="GET /a"} 15.0' in lines
+    assert 'carbon_intensity_grams_per_kwh{source="fixed",zone="FR"} 50.0' in lines
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not here: apt-get install prometheus")
+def test_promtool_has_nothing_to_say() -> None:
+    """Names, units and help texts are as Prometheus asks."""
+    registry = CollectorRegistry()
+    PrometheusSink(registry).update(totals(total(requests=3, package=4.0, tokens=3.0)))
+
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=generate_latest(registry), capture_output=True, check=False
+    )
+
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")

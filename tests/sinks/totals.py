@@ -1,0 +1,55 @@
+"""Running totals for tests of the sinks that take them."""
+
+from datetime import UTC, datetime
+
+from carbon_sdk.emission import Kind
+from carbon_sdk.intensity.intensity import Intensity
+from carbon_sdk.meters.meter import Domain
+from carbon_sdk.sinks.sink import Total, Totals
+from carbon_sdk.testing import FixedIntensity
+
+
+def total(
+    *,
+    kind: Kind = "request",
+    root: str = "GET /a",
+    name: str | None = None,
+    requests: int = 0,
+    errors: int = 0,
+    seconds: float = 0.0,
+    cpu: float = 0.0,
+    package: float | None = None,
+    dram: float | None = None,
+    grams: float = 0.0,
+    tokens: float | None = None,
+) -> Total:
+    """One account's totals; what is None was never read or counted."""
+    read: tuple[tuple[Domain, float | None], ...] = (("package", package), ("dram", dram))
+    return Total(
+        kind=kind,
+        root=root,
+        name=root if name is None else name,
+        requests=requests,
+        errors=errors,
+        duration_seconds=seconds,
+        cpu_seconds=cpu,
+        energy_joules={domain: joules for domain, joules in read if joules is not None},
+        emissions_g=grams,
+        units={} if tokens is None else {"tokens": tokens},
+    )
+
+
+def totals(
+    *accounts: Total,
+    instance: str = "a" * 16,
+    at: datetime = datetime(2026, 3, 29, 12, tzinfo=UTC),
+    intensity: Intensity | None = None,
+) -> Totals:
+    """The totals of one window."""
+    return Totals(
+        instance=instance,
+        service="shop",
+        at=at,
+        intensity=FixedIntensity().answer if intensity is None else intensity,
+        accounts=accounts,
+    )
