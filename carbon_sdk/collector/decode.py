@@ -7,6 +7,7 @@ record is and says what is wrong with it. Then the collector's own bounds are ap
 
 import itertools
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,7 +21,8 @@ from carbon_sdk import wire
 from carbon_sdk.collector.columns import (
     ACCOUNT,
     COUNTS,
-    IDENTITY,
+    LARGEST_COUNT,
+    LARGEST_NUMBER,
     NUMBERS,
     ORDER,
     PROVENANCE,
@@ -35,23 +37,18 @@ from carbon_sdk.errors import WireError
 
 Form = Literal["array", "ndjson", "columns"]
 
-LARGEST_NUMBER = 1e15
-"""Bound of every number of a record, so that no sum overflows: 1e15 J is what a large power station makes in ten days."""
-LARGEST_COUNT = 10**12
-"""Bound of requests and errors of one record."""
 MOST_UNITS = 32
 """Kinds of functional units in one record."""
 LONGEST_MACHINE_RECORD_SECONDS = 7_200
 """Bound of a record of the machine book, which is laid out by the minute: twice the longest emit interval."""
 Moments = Callable[[Sequence[Any]], list[int | None]]
 """Turns a column of times into microseconds."""
+_KIND = ACCOUNT.index("kind")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-_ACCOUNT_END = len(ACCOUNT)
-_PROVENANCE_END = _ACCOUNT_END + len(PROVENANCE)
-_TIMES_START = _PROVENANCE_END + len(IDENTITY)
-_COUNTS_START = _TIMES_START + len(TIMES)
-_UNITS_AT = _COUNTS_START + len(COUNTS)
+_AT = {name: place for place, name in enumerate(ORDER)}
+_account_of = operator.itemgetter(*(_AT[name] for name in ACCOUNT))
+_provenance_of = operator.itemgetter(*(_AT[name] for name in PROVENANCE))
 
 PLAIN = pa.schema(
     [(name, pa.int64()) for name in (*TIMES, *COUNTS)]
@@ -98,10 +95,10 @@ def decode(body: bytes, form: Form, bounds: Bounds) -> Batch:
         TooManyError: It holds too many records.
     """
     try:
-        batch = _quick(body, form, bounds)
+        batch, careful = _quick(body, form, bounds), False
     except (msgspec.MsgspecError, WireError, OverflowError, UnicodeError):
-        batch = _careful(body, form, bounds)
-    _hold_to(batch, bounds)
+        batch, careful = _careful(body, form, bounds), True
+    _hold_to(batch, bounds, numbers=careful)
     return _in_sequence(batch)
 
 
@@ -123,11 +120,11 @@ def _check_count(records: int, bounds: Bounds) -> None:
 def _from_rows(rows: Sequence[tuple[Any, ...]], positions: Sequence[int], records: int, moments: Moments) -> Batch:
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(ORDER)
     return Batch(
-        accounts=[row[:_ACCOUNT_END] for row in rows],
-        provenances=[row[_ACCOUNT_END:_PROVENANCE_END] for row in rows],
-        instances=list(columns[_PROVENANCE_END]),
-        machines=list(columns[_PROVENANCE_END + 1]),
-        sequences=list(columns[_COUNTS_START]),
+        accounts=list(map(_account_of, rows)),
+        provenances=list(map(_provenance_of, rows)),
+        instances=list(columns[_AT["instance"]]),
+        machines=list(columns[_AT["machine"]]),
+        sequences=list(columns[_AT["sequence"]]),
         plain=_plain(columns, moments),
         positions=positions,
         outcomes=bytearray(records),
@@ -147,15 +144,14 @@ def _from_columns(decoded: Any, bounds: Bounds) -> Batch:
             return [part] * records
         return list(zip(*(c if isinstance(c, list) else itertools.repeat(c, records) for c in part), strict=True))
 
-    columns = [column if isinstance(column, list) else [column] * records for column in given[_PROVENANCE_END:]]
-    whole: list[Any] = [()] * _PROVENANCE_END + columns
+    columns = [column if isinstance(column, list) else [column] * records for column in given]
     return Batch(
-        accounts=rows(given[:_ACCOUNT_END]),
-        provenances=rows(given[_ACCOUNT_END:_PROVENANCE_END]),
-        instances=whole[_PROVENANCE_END],
-        machines=whole[_PROVENANCE_END + 1],
-        sequences=whole[_COUNTS_START],
-        plain=_plain(whole, _Moments().of),
+        accounts=rows(_account_of(given)),
+        provenances=rows(_provenance_of(given)),
+        instances=columns[_AT["instance"]],
+        machines=columns[_AT["machine"]],
+        sequences=columns[_AT["sequence"]],
+        plain=_plain(columns, _Moments().of),
         positions=range(records),
         outcomes=bytearray(records),
     )
@@ -163,11 +159,11 @@ def _from_columns(decoded: Any, bounds: Bounds) -> Batch:
 
 def _plain(columns: Sequence[Sequence[Any]], moments: Moments) -> pa.RecordBatch:
     """The columns that a row keeps."""
-    arrays = [pa.array(moments(column), pa.int64()) for column in columns[_TIMES_START:_COUNTS_START]]
-    arrays += [pa.array(column, pa.int64()) for column in columns[_COUNTS_START:_UNITS_AT]]
-    units = [list(one.items()) if one else None for one in columns[_UNITS_AT]]
+    arrays = [pa.array(moments(columns[_AT[name]]), pa.int64()) for name in TIMES]
+    arrays += [pa.array(columns[_AT[name]], pa.int64()) for name in COUNTS]
+    units = [list(one.items()) if one else None for one in columns[_AT[UNITS]]]
     arrays.append(pa.array(units, PLAIN.field(UNITS).type))
-    arrays += [pa.array(column, pa.float64()) for column in columns[_UNITS_AT + 1 :]]
+    arrays += [pa.array(columns[_AT[name]], pa.float64()) for name in NUMBERS]
     return pa.RecordBatch.from_arrays(arrays, schema=PLAIN)
 
 
@@ -306,31 +302,39 @@ def _tuple_of(emission: Emission) -> tuple[Any, ...]:
     return tuple(values)
 
 
-def _hold_to(batch: Batch, bounds: Bounds) -> None:
-    """Refuse the rows that break a bound of the collector, and take them out of the batch."""
+def _hold_to(batch: Batch, bounds: Bounds, *, numbers: bool) -> None:
+    """Refuse the rows that break a bound of the collector, and take them out of the batch.
+
+    Args:
+        batch: The batch.
+        bounds: The bounds.
+        numbers: Look at the size of numbers too; the Structs have done so already.
+    """
     refused: dict[int, str] = {}
     plain = batch.plain
     tests = [
         (pc.less(plain["window_start"], bounds.oldest_us), "window_start: is older than what is kept"),
         (pc.greater(plain["window_end"], bounds.newest_us), "window_end: lies in the future"),
         (pc.less(plain["window_end"], plain["window_start"]), "window_end: lies before window_start"),
-        *((pc.greater(plain[n], LARGEST_COUNT), f"{n}: is above {LARGEST_COUNT:g}") for n in ("requests", "errors")),
-        *((pc.greater(plain[n], LARGEST_NUMBER), f"{n}: is above {LARGEST_NUMBER:g}") for n in NUMBERS),
     ]
+    if numbers:
+        for names, most in ((("requests", "errors"), LARGEST_COUNT), (NUMBERS, LARGEST_NUMBER)):
+            tests += [(pc.greater(plain[name], most), f"{name}: is above {most:g}") for name in names]
     for test, reason in tests:
         if pc.any(test).as_py():
             refused.update((row, reason) for row, bad in enumerate(test.to_pylist()) if bad)
-    if "" in batch.instances:
-        refused.update((row, "instance: is empty") for row, name in enumerate(batch.instances) if not name)
+    refused.update((row, "instance: is empty") for row, name in enumerate(batch.instances) if not name)
     if plain[UNITS].null_count < len(batch):
         for row, units in enumerate(plain[UNITS].to_pylist()):
-            if units is not None and len(units) > MOST_UNITS:
-                refused[row] = f"units: more than {MOST_UNITS}"
-    for row, account in enumerate(batch.accounts):
-        if account[1] in MACHINE_KINDS and row not in refused:
-            length_us = plain["window_end"][row].as_py() - plain["window_start"][row].as_py()
-            if length_us > LONGEST_MACHINE_RECORD_SECONDS * 1_000_000:
-                refused[row] = f"window_end: a {account[1]} record covers at most {LONGEST_MACHINE_RECORD_SECONDS} s"
+            if units is not None and (len(units) > MOST_UNITS or any(amount > LARGEST_NUMBER for _, amount in units)):
+                refused[row] = f"units: more than {MOST_UNITS}, or one is above {LARGEST_NUMBER:g}"
+    machine = [row for row, account in enumerate(batch.accounts) if account[_KIND] in MACHINE_KINDS]
+    if machine:
+        starts, ends = plain["window_start"].to_pylist(), plain["window_end"].to_pylist()
+        for row in machine:
+            if ends[row] - starts[row] > LONGEST_MACHINE_RECORD_SECONDS * 1_000_000:
+                reason = f"window_end: a machine's record covers at most {LONGEST_MACHINE_RECORD_SECONDS} s"
+                refused.setdefault(row, reason)
     if refused:
         for row, reason in refused.items():
             batch.decide(row, REFUSED, reason)

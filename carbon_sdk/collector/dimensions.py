@@ -11,10 +11,6 @@ from dataclasses import dataclass
 Key = tuple[object, ...]
 
 
-class FullError(Exception):
-    """The bound on how many different texts are taken is reached."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How many different things a project may bring in; a record beyond is refused, with the reason.
@@ -35,70 +31,90 @@ class Limits:
 
 
 class Dictionary:
-    """Numbers for keys, counted within groups of them.
+    """Numbers for the keys of projects, counted within groups.
 
     Args:
-        group: Which group a key counts towards.
-        limit: Most keys of a group.
         what: The keys' name in messages.
+        limit: Most keys of a group.
+        group: Which group of its project a key belongs to; by default all are one.
+        groups: Most groups of a project.
+        groups_are: The groups' name in messages.
     """
 
-    def __init__(self, *, group: Callable[[Key], object], limit: int, what: str) -> None:
-        self._group = group
-        self._limit = limit
+    def __init__(
+        self,
+        what: str,
+        limit: int,
+        *,
+        group: Callable[[Key], object] = lambda _key: None,
+        groups: int = 1,
+        groups_are: str = "",
+    ) -> None:
         self._what = what
-        self._numbers: dict[Key, int] = {}
-        self._counts: Counter[object] = Counter()
-        self._fresh: list[tuple[int, Key]] = []
+        self._limit = limit
+        self._group = group
+        self._groups = groups
+        self._groups_are = groups_are
+        self._numbers: dict[str, dict[Key, int]] = {}
+        self._counts: dict[str, Counter[object]] = {}
+        self._fresh: list[tuple[int, str, Key]] = []
         self._next = 1
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return self._next - 1
 
-    def load(self, rows: Iterable[tuple[int, Key]]) -> None:
-        """Take over what a store holds."""
-        for number, key in rows:
-            self._numbers[key] = number
-            self._counts[self._group(key)] += 1
+    def load(self, rows: Iterable[tuple[int, str, Key]]) -> None:
+        """Take over what a store holds: number, project and key of each."""
+        for number, project, key in rows:
+            self._numbers.setdefault(project, {})[key] = number
+            self._counts.setdefault(project, Counter())[self._group(key)] += 1
             self._next = max(self._next, number + 1)
 
-    def number(self, key: Key) -> int:
-        """The number of a key, a new one if it is new.
+    def numbers(self, project: str, keys: Sequence[Key]) -> list[int | None]:
+        """The number of each key, new ones for new keys; None where there is no room for it."""
+        known = self._numbers.setdefault(project, {})
+        numbers = [known.get(key) for key in keys]
+        if None in numbers:
+            for row, number in enumerate(numbers):
+                if number is None:
+                    numbers[row] = known.get(keys[row]) or self._add(project, known, keys[row])
+        return numbers
 
-        Raises:
-            FullError: Its group is full.
-        """
-        number = self._numbers.get(key)
-        if number is not None:
-            return number
+    def _add(self, project: str, known: dict[Key, int], key: Key) -> int | None:
+        counts = self._counts.setdefault(project, Counter())
         group = self._group(key)
-        if self._counts[group] >= self._limit:
-            raise FullError(f"more than {self._limit} {self._what}")
-        number = self._numbers[key] = self._next
-        self._counts[group] += 1
+        if counts[group] >= self._limit or (group not in counts and len(counts) >= self._groups):
+            return None
+        counts[group] += 1
+        number = known[key] = self._next
         self._next += 1
-        self._fresh.append((number, key))
+        self._fresh.append((number, project, key))
         return number
 
-    def keep(self) -> list[tuple[int, Key]]:
-        """Make the new keys lasting.
-
-        Returns:
-            Them.
-        """
-        fresh, self._fresh = self._fresh, []
-        return fresh
+    def refusal(self, project: str, key: Key) -> str:
+        """Why there is no room for a key."""
+        counts = self._counts.get(project, Counter())
+        if self._group(key) not in counts and len(counts) >= self._groups:
+            return f"cardinality: more than {self._groups} {self._groups_are}"
+        return f"cardinality: more than {self._limit} {self._what}"
 
     @property
-    def fresh(self) -> Sequence[tuple[int, Key]]:
-        """The new keys that are not lasting yet."""
+    def fresh(self) -> Sequence[tuple[int, str, Key]]:
+        """The new keys that are not lasting yet: number, project and key of each."""
         return self._fresh
+
+    def keep(self) -> None:
+        """Make the new keys lasting."""
+        self._fresh = []
 
     def drop(self) -> None:
         """Take the new keys back."""
-        for number, key in self._fresh:
-            del self._numbers[key]
-            self._counts[self._group(key)] -= 1
+        for number, project, key in self._fresh:
+            del self._numbers[project][key]
+            counts, group = self._counts[project], self._group(key)
+            counts[group] -= 1
+            if not counts[group]:
+                del counts[group]
             self._next = min(self._next, number)
         self._fresh = []
 

@@ -34,7 +34,6 @@ from incoming where machine_book
 """
 
 _NUMBERED = pa.int32()
-_TEXT = pa.string()
 
 
 def load(connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], frame: int, seen_us: int) -> None:
@@ -52,10 +51,10 @@ def load(connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], frame: 
     incoming = pa.concat_tables([group.table for group in groups])
     connection.execute("begin")
     try:
-        _insert_keys(connection, "accounts", 5, [one for group in groups for one in group.accounts])
-        _insert_keys(connection, "machines", 2, [one for group in groups for one in group.machines])
-        _insert_keys(connection, "instances", 2, [one for group in groups for one in group.instances])
-        _insert_provenances(connection, [one for group in groups for one in group.provenances])
+        _insert_keys(connection, "accounts", 4, [one for group in groups for one in group.accounts])
+        _insert_keys(connection, "machines", 1, [one for group in groups for one in group.machines])
+        _insert_keys(connection, "instances", 1, [one for group in groups for one in group.instances])
+        _insert_keys(connection, "provenances", len(PROVENANCE), [one for group in groups for one in group.provenances])
         _insert_heads(connection, groups, seen_us)
         connection.register("incoming", incoming)
         connection.execute(INSERT_RECORDS)
@@ -101,19 +100,14 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -
 
 
 def _insert_keys(
-    connection: duckdb.DuckDBPyConnection, table: str, width: int, rows: Sequence[tuple[int, Key]]
+    connection: duckdb.DuckDBPyConnection, table: str, width: int, rows: Sequence[tuple[int, str, Key]]
 ) -> None:
+    """Add texts: number, project, then the parts of the key, whose types Arrow reads from the values."""
     if rows:
-        columns = [pa.array([number for number, _ in rows], _NUMBERED)]
-        columns += [pa.array([key[part] for _, key in rows], _TEXT) for part in range(width)]
-        _insert(connection, table, pa.table(columns, names=[f"c{i}" for i in range(width + 1)]))
-
-
-def _insert_provenances(connection: duckdb.DuckDBPyConnection, rows: Sequence[tuple[int, Key]]) -> None:
-    if rows:
-        columns = [pa.array([number for number, _ in rows], _NUMBERED)]
-        columns += [pa.array([key[part] for _, key in rows]) for part in range(len(PROVENANCE) + 1)]
-        _insert(connection, "provenances", pa.table(columns, names=[f"c{i}" for i in range(len(columns))]))
+        columns = [pa.array([number for number, _, _ in rows], _NUMBERED)]
+        columns.append(pa.array([project for _, project, _ in rows], pa.string()))
+        columns += [pa.array([key[part] for _, _, key in rows]) for part in range(width)]
+        _insert(connection, table, pa.table(columns, names=[f"c{i}" for i in range(len(columns))]))
 
 
 def _insert_heads(connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], seen_us: int) -> None:

@@ -548,8 +548,8 @@ class DuckDBStore:
             self._log("collector_store_recovered", what=what, problem=problem)
 
 
-def _keyed(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, Key]]:
-    return [(row[0], tuple(row[1:])) for row in rows]
+def _keyed(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, str, Key]]:
+    return [(row[0], row[1], tuple(row[2:])) for row in rows]
 
 
 def _resolve(waiting: list["asyncio.Future[None]"], error: BusyError | None) -> None:

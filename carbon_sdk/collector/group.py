@@ -8,15 +8,15 @@ import pyarrow as pa
 
 from carbon_sdk.collector.columns import KINDS
 from carbon_sdk.collector.decode import PLAIN
-from carbon_sdk.collector.dimensions import Dictionary, Found, FullError, Heads, Key, Limits
-from carbon_sdk.collector.store import KNOWN, REFUSED, Batch
+from carbon_sdk.collector.dimensions import Dictionary, Found, Heads, Key, Limits
+from carbon_sdk.collector.store import KNOWN, REFUSED, STORED, Batch
 from carbon_sdk.emission import MACHINE_KINDS, PROCESS_KINDS
 
 _ID = pa.int32()
 _IDS = ("instance_id", "machine_id", "account_id", "provenance_id")
 TABLE = pa.schema([(name, _ID) for name in _IDS] + [("machine_book", pa.bool_()), *PLAIN])
 """Columns of a group."""
-_ACCOUNT_KIND = 2  # project, service, kind, root, name
+_KIND = 1  # service, kind, root, name
 _LENGTH_BYTES = 8
 
 assert set(KINDS) == {*PROCESS_KINDS, *MACHINE_KINDS}
@@ -28,18 +28,18 @@ class Group:
 
     Args:
         table: The records.
-        accounts: New accounts: number and (project, service, kind, root, name).
-        provenances: New provenances: number and (project, ...).
-        machines: New machines: number and (project, machine).
-        instances: New instances: number and (project, instance).
+        accounts: New accounts: number, project and (service, kind, root, name).
+        provenances: New provenances: number, project and the rest.
+        machines: New machines: number, project and (machine,).
+        instances: New instances: number, project and (instance,).
         heads: Number, highest sequence and (project, instance) of each instance that moved.
     """
 
     table: pa.Table
-    accounts: list[tuple[int, Key]]
-    provenances: list[tuple[int, Key]]
-    machines: list[tuple[int, Key]]
-    instances: list[tuple[int, Key]]
+    accounts: list[tuple[int, str, Key]]
+    provenances: list[tuple[int, str, Key]]
+    machines: list[tuple[int, str, Key]]
+    instances: list[tuple[int, str, Key]]
     heads: list[tuple[int, int, Key]]
 
     def to_bytes(self) -> bytes:
@@ -58,7 +58,7 @@ class Group:
         end = _LENGTH_BYTES + int.from_bytes(frame[:_LENGTH_BYTES], "little")
         keyed = json.loads(frame[_LENGTH_BYTES:end])
         accounts, provenances, machines, instances = (
-            [(number, tuple(key)) for number, key in part] for part in keyed[:4]
+            [(number, project, tuple(key)) for number, project, key in part] for part in keyed[:4]
         )
         return Group(
             table=pa.ipc.open_stream(frame[end:]).read_all(),
@@ -80,72 +80,80 @@ class Index:
 
     def __init__(self, limits: Limits, lookup: Callable[[Sequence[Key]], Found]) -> None:
         self.accounts = Dictionary(
-            group=lambda key: key[:2], limit=limits.accounts, what="endpoints, jobs and spans in this service"
-        )
-        self.services = Dictionary(group=lambda key: key[0], limit=limits.services, what="services in this project")
-        self.provenances = Dictionary(
+            "endpoints, jobs and spans in this service",
+            limits.accounts,
             group=lambda key: key[0],
-            limit=limits.provenances,
-            what="ways of knowing (release, zone, ...) in this project",
+            groups=limits.services,
+            groups_are="services in this project",
         )
-        self.machines = Dictionary(group=lambda key: key[0], limit=limits.machines, what="machines in this project")
+        self.provenances = Dictionary("ways of knowing (release, zone, ...) in this project", limits.provenances)
+        self.machines = Dictionary("machines in this project", limits.machines)
         self.heads = Heads(lookup=lookup, limit=limits.instances)
         self._machine_accounts: set[int] = set()
 
-    def load_accounts(self, rows: list[tuple[int, Key]]) -> None:
-        """Take over accounts, and the services and books that follow from them."""
+    def load_accounts(self, rows: Sequence[tuple[int, str, Key]]) -> None:
+        """Take over accounts, and which book they belong to."""
         self.accounts.load(rows)
-        for number, key in rows:
-            self.services.number(key[:2])
-            self._note_book(number, key)
-        self.services.keep()
+        self._note_books(rows)
+
+    def _note_books(self, rows: Sequence[tuple[int, str, Key]]) -> None:
+        self._machine_accounts.update(number for number, _, key in rows if key[_KIND] in MACHINE_KINDS)
 
     def take(self, project: str, batch: Batch) -> pa.RecordBatch | None:
         """Decide what of a batch is new, and put it into numbers; None where nothing is."""
-        ids: tuple[list[int], ...] = ([], [], [], [])
-        machine_book: list[bool] = []
+        fresh = len(self.accounts.fresh)
+        columns = (
+            self.machines.numbers(project, [(machine,) for machine in batch.machines]),
+            self.accounts.numbers(project, batch.accounts),
+            self.provenances.numbers(project, batch.provenances),
+        )
+        self._note_books(self.accounts.fresh[fresh:])
+        if any(None in column for column in columns):
+            self._refuse(project, batch, *columns)
+        instances, rows = self._new_rows(project, batch)
+        if not rows:
+            return None
+        arrays = [pa.array(instances, _ID)]
+        if len(rows) == len(batch):
+            plain, ids = batch.plain, columns
+        else:
+            plain = batch.plain.take(pa.array(rows, pa.int64()))
+            ids = tuple([column[row] for row in rows] for column in columns)  # type: ignore[assignment]
+        arrays += [pa.array(column, _ID) for column in ids]
+        arrays.append(pa.array([number in self._machine_accounts for number in ids[1]], pa.bool_()))
+        return pa.RecordBatch.from_arrays(arrays + plain.columns, schema=TABLE)
+
+    def _new_rows(self, project: str, batch: Batch) -> tuple[list[int], Sequence[int]]:
+        """Which rows are new, and the number of the instance of each; the heads move there."""
+        numbers: list[int] = []
         rows: list[int] = []
-        instance, head = None, None
+        instance, key, head = None, ("", ""), None
         for row, sequence in enumerate(batch.sequences):
             if batch.instances[row] != instance:
                 instance = batch.instances[row]
-                head = self.heads.head((project, instance))
+                key = (project, instance)
+                head = self.heads.head(key)
             assert head is not None
             if sequence <= head.sequence:
-                batch.decide(row, KNOWN)
+                if batch.outcomes[batch.positions[row]] == STORED:
+                    batch.decide(row, KNOWN)
                 continue
-            try:
-                account, provenance, machine = self._numbers(project, batch, row)
-            except FullError as exc:
-                batch.decide(row, REFUSED, f"cardinality: {exc}")
+            if batch.outcomes[batch.positions[row]] != STORED:
                 continue
-            self.heads.move((project, instance), head, sequence)
-            for column, number in zip(ids, (head.number, machine, account, provenance), strict=True):
-                column.append(number)
-            machine_book.append(account in self._machine_accounts)
+            self.heads.move(key, head, sequence)
+            numbers.append(head.number)
             rows.append(row)
-        if not rows:
-            return None
-        plain = batch.plain if len(rows) == len(batch) else batch.plain.take(pa.array(rows, pa.int64()))
-        arrays = [pa.array(column, _ID) for column in ids] + [pa.array(machine_book, pa.bool_())]
-        return pa.RecordBatch.from_arrays(arrays + plain.columns, schema=TABLE)
+        return numbers, rows
 
-    def _numbers(self, project: str, batch: Batch, row: int) -> tuple[int, int, int]:
-        account = batch.accounts[row]
-        key = (project, *account)
-        self.services.number(key[:2])
-        number = self.accounts.number(key)
-        if account[1] in MACHINE_KINDS:
-            self._note_book(number, key)
-        return (
-            number,
-            self.provenances.number((project, *batch.provenances[row])),
-            self.machines.number((project, batch.machines[row])),
-        )
-
-    def _note_book(self, number: int, key: Key) -> None:
-        if key[_ACCOUNT_KIND] in MACHINE_KINDS:
-            self._machine_accounts.add(number)
+    def _refuse(self, project: str, batch: Batch, machines: Sequence[object], *columns: Sequence[object]) -> None:
+        accounts, provenances = columns
+        for row in range(len(batch)):
+            if machines[row] is None:
+                batch.decide(row, REFUSED, self.machines.refusal(project, (batch.machines[row],)))
+            elif accounts[row] is None:
+                batch.decide(row, REFUSED, self.accounts.refusal(project, batch.accounts[row]))
+            elif provenances[row] is None:
+                batch.decide(row, REFUSED, self.provenances.refusal(project, batch.provenances[row]))
 
     def group(self, parts: list[pa.RecordBatch]) -> Group:
         """The group of what was taken since the last one."""
@@ -156,20 +164,24 @@ class Index:
             accounts=list(self.accounts.fresh),
             provenances=list(self.provenances.fresh),
             machines=list(self.machines.fresh),
-            instances=[(head.number, key) for key, head in self.heads.fresh.items() if head.number in numbers],
+            instances=[
+                (head.number, str(key[0]), (key[1],))
+                for key, head in self.heads.fresh.items()
+                if head.number in numbers
+            ],
             heads=moved,
         )
 
     def keep(self, frame: int, loaded: int) -> None:
         """The group is on disk as this frame; the store itself holds those up to `loaded`."""
-        for part in (self.accounts, self.services, self.provenances, self.machines):
+        for part in (self.accounts, self.provenances, self.machines):
             part.keep()
         self.heads.keep(frame)
         self.heads.shed(loaded)
 
     def drop(self) -> None:
         """The group is not on disk: forget it."""
-        for part in (self.accounts, self.services, self.provenances, self.machines):
+        for part in (self.accounts, self.provenances, self.machines):
             part.drop()
         self.heads.drop()
 

@@ -1,0 +1,285 @@
+"""How many records a second the collector keeps, durable before it answers, and how long an answer takes.
+
+The server is pinned to one core and the load to another. Each body is sent under several projects, which makes its
+records new: compressing them anew would cost the client more than they cost the server. Prints one table.
+
+    python benchmarks/ingest.py                     about a minute
+    python benchmarks/ingest.py --seconds 300 --preload 10000000
+"""
+
+import argparse
+import asyncio
+import gzip
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import zstandard
+
+from carbon_sdk.emission import Emission
+from carbon_sdk.wire import to_json, to_object
+
+RECORDS = 500
+SERVICES, INSTANCES, MINUTES = 20, 100, 20
+BODIES = INSTANCES * MINUTES
+CONNECTIONS = 64
+SERVER_CORE, LOAD_CORE = 1, 0
+FIELDS = tuple(Emission.__dataclass_fields__)
+
+
+@dataclass(slots=True)
+class Run:
+    """What one run saw."""
+
+    name: str
+    records: int = 0
+    seconds: float = 0.0
+    server_cpu_seconds: float = 0.0
+    resident_bytes: int = 0
+    answers_ms: list[float] = field(default_factory=list)
+    overview_ms: list[float] = field(default_factory=list)
+
+
+def emissions(instance: int, minute: int, start: datetime) -> list[Emission]:
+    """One interval of one process: endpoints with a counter's joules, and the machine book."""
+    service = f"service-{instance % SERVICES:02d}"
+    window = start + timedelta(minutes=minute)
+    made = []
+    for number in range(RECORDS):
+        kind = ("measured", "idle", "unattributed")[RECORDS - 1 - number] if number >= RECORDS - 3 else "request"
+        root = kind if number >= RECORDS - 3 else f"GET /catalogue/{number:03d}/{{item}}"
+        joules = 0.37 + (number * 7919 + minute * 104_729 + instance * 1_299_709) % 100_003 / 1_009.0
+        made.append(
+            Emission(
+                instance=f"{instance:016x}",
+                sequence=minute * RECORDS + number,
+                service=service,
+                machine=f"{instance // 5:016x}",
+                kind=kind,  # type: ignore[arg-type]
+                root=root,
+                name=root,
+                window_start=window,
+                window_end=window + timedelta(minutes=1),
+                meter="powercap",
+                meter_scope="machine",
+                basis="powercap: package-0, dram",
+                idle_rule="learnt",
+                requests=number * 3 % 50,
+                duration_seconds=joules / 21.0,
+                cpu_seconds=joules / 17.3,
+                energy_joules=joules,
+                energy_package_joules=joules * 0.9,
+                energy_dram_joules=joules * 0.1,
+                energy_package_method="counter",
+                energy_dram_method="counter",
+                energy_method="counter",
+                idle_energy_joules=0.0,
+                emissions_g=joules / 3.6e6 * 312.5,
+                idle_emissions_g=0.0,
+                emissions_embodied_g=joules / 1e6,
+                intensity_g_per_kwh=312.5,
+                intensity_source="electricity_maps",
+                intensity_quality="measured",
+                intensity_signal="average",
+                intensity_scope="lifecycle",
+                intensity_observed_at=window.replace(minute=0),
+                intensity_valid_until=window.replace(minute=0) + timedelta(hours=1),
+                zone="DE",
+                place="DE",
+                release="2026.3.1",
+            )
+        )
+    return made
+
+
+def as_columns(batch: Sequence[Emission]) -> bytes:
+    """The columnar form: what is equal in all rows once."""
+    rows = [to_object(one) for one in batch]
+    columns: dict[str, object] = {}
+    for name in FIELDS:
+        values = [row[name] for row in rows]
+        columns[name] = values[0] if all(value == values[0] for value in values) and name != "sequence" else values
+    return json.dumps(columns, separators=(",", ":")).encode()
+
+
+def bodies(form: str) -> tuple[list[bytes], str, str]:
+    """Bodies in the order of their minutes, with Content-Type and Content-Encoding."""
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
+    batches = (emissions(instance, minute, start) for minute in range(MINUTES) for instance in range(INSTANCES))
+    if form == "json":
+        made = [gzip.compress(f"[{','.join(map(to_json, batch))}]".encode(), 6) for batch in batches]
+        return made, "application/json", "gzip"
+    packer = zstandard.ZstdCompressor(level=3)
+    return [packer.compress(as_columns(batch)) for batch in batches], "application/vnd.carbon-sdk.columns+json", "zstd"
+
+
+class Server:
+    """A collector of its own in a folder of its own."""
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="carbon-ingest-"))
+        self.process = subprocess.Popen(
+            ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "carbon_sdk.collector", "serve", "--port", "0"]
+            + ["--data", str(self.folder), "--threads", "1", "--requests-per-second", "100000", *arguments],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stderr is not None
+        while "url" not in (line := self.process.stderr.readline() or sys.exit("the collector did not start")):
+            pass
+        self.port = int(json.loads(line)["url"].rsplit(":", 1)[1])
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds that it has used."""
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+    def resident_bytes(self) -> int:
+        """Its resident memory."""
+        return psutil.Process(self.process.pid).memory_info().rss
+
+    def stop(self) -> None:
+        """End it and take its folder away."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+        shutil.rmtree(self.folder)
+
+
+class Load:
+    """Sends bodies, each under one project after another."""
+
+    def __init__(self, port: int, form: str, first_project: int) -> None:
+        self._port = port
+        self._bodies, self._type, self._encoding = bodies(form)
+        self._next = first_project * BODIES
+
+    def _take(self) -> bytes:
+        project, number = divmod(self._next, BODIES)
+        self._next += 1
+        body = self._bodies[number]
+        head = (
+            f"POST /v1/emissions?project=p{project} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {self._type}\r\n"
+            f"Content-Encoding: {self._encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    async def _send(self, run: Run, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, due: float) -> None:
+        writer.write(self._take())
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        answer = json.loads(await reader.readexactly(length))
+        if answer.get("stored") != RECORDS:
+            sys.exit(f"not all stored: {head!r} {answer}")
+        run.records += RECORDS
+        run.answers_ms.append((time.perf_counter() - due) * 1e3)
+
+    async def closed(self, run: Run, seconds: float) -> None:
+        """As many as `CONNECTIONS` connections carry."""
+        until = time.perf_counter() + seconds
+
+        async def one() -> None:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+            while (now := time.perf_counter()) < until:
+                await self._send(run, reader, writer, now)
+            writer.close()
+
+        await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+
+    async def open(self, run: Run, seconds: float, rate: float) -> None:
+        """So many records a second, whatever the answers do; an answer's time counts from when its batch was due."""
+        free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        for _ in range(CONNECTIONS * 4):
+            free.put_nowait(await asyncio.open_connection("127.0.0.1", self._port))
+
+        async def one(due: float) -> None:
+            connection = await free.get()
+            await self._send(run, *connection, due)
+            free.put_nowait(connection)
+
+        started = time.perf_counter()
+        tasks = []
+        for number in range(int(seconds * rate / RECORDS)):
+            due = started + number * RECORDS / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            tasks.append(asyncio.create_task(one(due)))
+        await asyncio.gather(*tasks)
+
+
+async def overview(run: Run, port: int, project: str, stop: asyncio.Event) -> None:
+    """Ask for the overview once a second."""
+    start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=30)
+    period = f"project={project}&from={start:%Y-%m-%dT%H:%M:%SZ}&to={start + timedelta(days=31):%Y-%m-%dT%H:%M:%SZ}"
+    url = f"http://localhost:{port}/v1/reports/services?{period}"
+    while not stop.is_set():
+        started = time.perf_counter()
+        await asyncio.to_thread(lambda: urllib.request.urlopen(url).read())
+        run.overview_ms.append((time.perf_counter() - started) * 1e3)
+        await asyncio.sleep(1.0)
+
+
+async def measure(server: Server, load: Load, name: str, seconds: float, rate: float | None) -> Run:
+    """One run."""
+    run = Run(name=name)
+    stop = asyncio.Event()
+    asking = asyncio.create_task(overview(run, server.port, "p0", stop))
+    before, started = server.cpu_seconds(), time.perf_counter()
+    await (load.open(run, seconds, rate) if rate else load.closed(run, seconds))
+    run.seconds = time.perf_counter() - started
+    run.server_cpu_seconds = server.cpu_seconds() - before
+    run.resident_bytes = server.resident_bytes()
+    stop.set()
+    await asking
+    return run
+
+
+def shown(run: Run) -> str:
+    """One line of the table."""
+    answers = statistics.quantiles(run.answers_ms, n=100)
+    return (
+        f"| {run.name} | {run.records / run.seconds:,.0f} | {run.server_cpu_seconds / run.records * 1e6:.1f} "
+        f"| {answers[49]:.0f} / {answers[98]:.0f} / {max(run.answers_ms):.0f} "
+        f"| {statistics.median(run.overview_ms):.0f} / {max(run.overview_ms):.0f} | {run.resident_bytes / 1e9:.2f} |"
+    )
+
+
+async def main() -> None:
+    """Run all and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
+    parser.add_argument("--preload", type=int, default=0, help="records to store first")
+    parser.add_argument("--forms", nargs="+", default=["json", "columns"], choices=["json", "columns"])
+    arguments = parser.parse_args()
+    os.sched_setaffinity(0, {LOAD_CORE})
+    print("| run | records/s | CPU us a record | answer p50 / p99 / max ms | overview p50 / max ms | resident GB |")
+    print("|---|---|---|---|---|---|")
+    for form in arguments.forms:
+        server = Server()
+        try:
+            load = Load(server.port, form, 0)
+            if arguments.preload:
+                fill = Run(name="fill")
+                while fill.records < arguments.preload:
+                    await load.closed(fill, 10.0)
+            label = "JSON + gzip" if form == "json" else "columns + zstd"
+            print(shown(await measure(server, load, f"{label}, as fast as it goes", arguments.seconds, None)), flush=True)
+            if form == "json":
+                run = await measure(server, load, f"{label}, 50,000/s offered", arguments.seconds, 50_000.0)
+                print(shown(run), flush=True)
+        finally:
+            server.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
