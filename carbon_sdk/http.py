@@ -181,8 +181,8 @@ class HTTP:
         proxy: `http://host:port` of a proxy.
         ca_file: PEM file of the authorities to trust instead of the bundled ones.
         user_agent: What we call ourselves.
-        monotonic: Clock of the circuits, seconds.
-        utcnow: Clock for `Retry-After` dates.
+        monotonic: Clock of the circuits, seconds; those who ask through this client may use it.
+        utcnow: Clock for `Retry-After` dates; likewise.
         sleep: How to wait between attempts.
         chance: Random numbers from 0 to 1.
     """
@@ -211,8 +211,8 @@ class HTTP:
         self._proxy = proxy
         self._ca_file = ca_file
         self._user_agent = user_agent
-        self._monotonic = monotonic
-        self._utcnow = utcnow
+        self.monotonic = monotonic
+        self.utcnow = utcnow
         self._sleep = sleep
         self._chance = chance
         self._circuits: dict[str, Circuit] = {}
@@ -313,23 +313,23 @@ class HTTP:
         self, method: str, url: str, where: str, secrets: tuple[str, ...], asked: Mapping[str, Any]
     ) -> Reply:
         circuit = self._circuit_of(url)
-        wait = circuit.refusal(self._monotonic())
+        wait = circuit.refusal(self.monotonic())
         if wait is not None:
             problem = f"left alone for {wait:.0f} s more, after failures or at its own wish"
             raise HTTPError("paused", where, problem, retry_after_seconds=wait)
         try:
             reply = await self._exchange(method, url, where, secrets, asked)
         except HTTPError:
-            circuit.failed(self._monotonic(), self._chance())
+            circuit.failed(self.monotonic(), self._chance())
             raise
         except BaseException:
             circuit.abandoned()
             raise
         if reply.status == 429 or reply.retry_after_seconds is not None:
             circuit.succeeded()
-            circuit.pause(self._monotonic(), reply.retry_after_seconds or FIRST_PAUSE_SECONDS)
+            circuit.pause(self.monotonic(), reply.retry_after_seconds or FIRST_PAUSE_SECONDS)
         elif reply.status >= 500:
-            circuit.failed(self._monotonic(), self._chance())
+            circuit.failed(self.monotonic(), self._chance())
         else:
             circuit.succeeded()
         return reply
@@ -359,7 +359,7 @@ class HTTP:
             headers=headers,
             body=body,
             secrets=secrets,
-            retry_after_seconds=retry_after_seconds(headers.get("retry-after"), self._utcnow()),
+            retry_after_seconds=retry_after_seconds(headers.get("retry-after"), self.utcnow()),
         )
 
     async def _body_of(self, response: Any, where: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from carbon_sdk.errors import IntensityError, SettingsError
 from carbon_sdk.http import HTTP, HTTPError, Reply
-from carbon_sdk.intensity.intensity import RefusedCredentialsError
+from carbon_sdk.intensity.intensity import EmissionScope, RefusedCredentialsError
 
 
 async def ask(source: str, http: HTTP, url: str, **asked: Any) -> Reply:
@@ -75,6 +75,24 @@ def required(setting: str, options: Mapping[str, str], name: str, remedy: str) -
     if not value:
         raise SettingsError(setting, "is not set", remedy)
     return value
+
+
+def scope_of(setting: str, options: Mapping[str, str]) -> EmissionScope:
+    """The option `emission_scope`: lifecycle unless direct is chosen.
+
+    Args:
+        setting: The setting's full name.
+        options: What was set.
+
+    Raises:
+        SettingsError: It is neither.
+    """
+    scope = options.get("emission_scope", "lifecycle").strip().lower()
+    if scope == "lifecycle":
+        return "lifecycle"
+    if scope == "direct":
+        return "direct"
+    raise SettingsError(setting, f"is {scope[:40]!r}", "Choose lifecycle or direct")
 
 
 def _parsed(source: str, reply: Reply) -> object:

@@ -6,10 +6,10 @@ Electricity Maps; without one for personal, academic or evaluation use, not comm
 API reference: https://app.electricitymaps.com/docs
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from carbon_sdk.errors import IntensityError, SettingsError
+from carbon_sdk.errors import IntensityError
 from carbon_sdk.http import HTTP, Reply
 from carbon_sdk.intensity.intensity import (
     EmissionScope,
@@ -20,7 +20,8 @@ from carbon_sdk.intensity.intensity import (
     Signal,
     UnknownZoneError,
 )
-from carbon_sdk_providers.answers import Record, ask, json_of, refuse, required
+from carbon_sdk_providers.answers import Record, ask, json_of, refuse, required, scope_of
+from carbon_sdk_providers.series import in_order, overlapping, pages
 
 BASE_URL = "https://api.electricitymaps.com/v4"
 STEPS = {"5_minutes": timedelta(minutes=5), "15_minutes": timedelta(minutes=15), "hourly": timedelta(hours=1)}
@@ -38,10 +39,9 @@ class ElectricityMaps:
 
     Args:
         token: The `auth-token`.
-        http: The client.
+        http: The client, and the clock.
         emission_scope: `lifecycle` or `direct`.
         base_url: Of the API.
-        utcnow: Clock, to choose between the endpoints of the past.
     """
 
     name = "electricity_maps"
@@ -53,13 +53,12 @@ class ElectricityMaps:
         http: HTTP,
         emission_scope: EmissionScope = "lifecycle",
         base_url: str = BASE_URL,
-        utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._token = token
         self._http = http
         self._emission_scope: EmissionScope = emission_scope
         self._base_url = base_url.rstrip("/")
-        self._utcnow = utcnow
+        self._utcnow = http.utcnow
 
     @classmethod
     def from_options(cls, options: Mapping[str, str], http: HTTP) -> "ElectricityMaps":
@@ -71,15 +70,10 @@ class ElectricityMaps:
         token = required(
             "CARBON_SDK_ELECTRICITY_MAPS_TOKEN", options, "token", "Get one at https://app.electricitymaps.com"
         )
-        scope = options.get("emission_scope", "lifecycle")
-        if scope not in ("lifecycle", "direct"):
-            raise SettingsError(
-                "CARBON_SDK_ELECTRICITY_MAPS_EMISSION_SCOPE", f"is {scope!r}", "Choose lifecycle or direct"
-            )
         return cls(
             token,
             http=http,
-            emission_scope="direct" if scope == "direct" else "lifecycle",
+            emission_scope=scope_of("CARBON_SDK_ELECTRICITY_MAPS_EMISSION_SCOPE", options),
             base_url=options.get("base_url", BASE_URL),
         )
 
@@ -110,7 +104,7 @@ class ElectricityMaps:
         """
         record = await self._get("forecast", place, {"horizonHours": "24"})
         zone, step = self._zone(record, place), _step(record)
-        return _in_order(self._value(row, zone, step, quality="forecast") for row in record.records("forecast"))
+        return in_order(self._value(row, zone, step, quality="forecast") for row in record.records("forecast"))
 
     async def history(self, place: Place, start: datetime, end: datetime) -> Sequence[Intensity]:
         """The hours that overlap [start, end).
@@ -123,13 +117,10 @@ class ElectricityMaps:
             values = self._rows(record, "history", place)
         else:
             values = []
-            page = start
-            while page < end:
-                until = min(page + LONGEST_RANGE, end)
-                record = await self._get("past-range", place, {"start": _iso(page), "end": _iso(until)})
+            for since, until in pages(start, end, LONGEST_RANGE):
+                record = await self._get("past-range", place, {"start": _iso(since), "end": _iso(until)})
                 values += self._rows(record, "data", place)
-                page = until
-        return _in_order(value for value in values if value.valid_until > start and value.observed_at < end)
+        return overlapping(values, start, end)
 
     async def aclose(self) -> None:
         """The client is not ours to close."""
@@ -227,7 +218,3 @@ def _step(record: Record) -> timedelta:
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _in_order(values: Iterable[Intensity]) -> list[Intensity]:
-    return sorted(values, key=lambda value: value.observed_at)
