@@ -8,18 +8,20 @@ import asyncio
 import atexit
 import os
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, overload
 
-from carbon_sdk.cpu.clock import Clock
+from carbon_sdk.cpu.clock import AccountKind, Clock, Tally, drive
 from carbon_sdk.errors import CarbonSDKError, SettingsError
 from carbon_sdk.intensity.intensity import IntensityProvider
 from carbon_sdk.log import Log, to_host
 from carbon_sdk.meters.meter import Meter
 from carbon_sdk.settings import Settings, from_environment
 from carbon_sdk.sinks.sink import Sink, TotalsSink
-from carbon_sdk.spans.span import SpanShare
+from carbon_sdk.spans.span import Estimator, SpanShare
+from carbon_sdk.spans.track import Track
 
 Result = TypeVar("Result")
 
@@ -257,13 +259,34 @@ def default() -> Carbon:
     return _default
 
 
-def running_clock() -> Clock | None:
+def _source() -> tuple[Clock, Estimator] | None:
     """The CPU account of this process, started if need be; None where carbon_sdk is disabled."""
     carbon = default()
     if carbon.disabled:
         return None
-    carbon.start()
-    return carbon.clock
+    if not carbon.running:
+        carbon.start()
+    return carbon.clock, carbon
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@overload
+def track(name: Function, /) -> Function: ...
+@overload
+def track(name: str, /, *, kind: AccountKind = "worker", gpu: bool = False) -> Track: ...
+def track(name: Any, /, *, kind: AccountKind = "worker", gpu: bool = False) -> Any:
+    """A block or a function as a span: `async with track("resize") as span:`, `@track`, `@track("report")`.
+
+    Args:
+        name: The span's name, or the function that `@track` decorates.
+        kind: What it counts as where it is outermost.
+        gpu: It uses a GPU: it shares the GPU's joules for as long as it is open.
+    """
+    if callable(name):
+        return Track(name.__qualname__, source=_source)(name)
+    return Track(name, source=_source, kind=kind, gpu=gpu)
 
 
 def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Result:
@@ -275,8 +298,15 @@ def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Resu
     """
     carbon = default()
     carbon.start()
+
+    async def measured() -> Result:
+        if carbon.disabled:
+            return await main
+        carbon.clock.follow_loop()
+        return cast(Result, await drive(main, Tally(None, deque(maxlen=1))))
+
     try:
-        return asyncio.run(main, debug=debug)
+        return asyncio.run(measured(), debug=debug)
     finally:
         carbon.close()
 

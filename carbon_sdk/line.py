@@ -1,7 +1,7 @@
 """The line from windows to records, as it runs on carbon_sdk's own thread.
 
-Windows are closed on time whatever the network does: pages wait for their price in a queue of their own, and records wait
-for their sinks in another.
+Windows are closed on time whatever the network does: pages wait for their price in a queue of their own, and records
+wait for their sinks in another.
 """
 
 import math
@@ -74,6 +74,7 @@ class Line:
         self._first_record_seconds: float | None = first_record_seconds
         self._unpriced: deque[Page] = deque()
         self._more = anyio.Event()
+        self._priced = anyio.Event()
         self._delivered = anyio.Event()
         self._pricing = anyio.CancelScope()
         self._process_cpu_ns = time.process_time_ns()
@@ -138,6 +139,7 @@ class Line:
         for domain, gap in page.gaps.items():
             self._log.fault(f"meter.{domain}", gap)
         self._unpriced.append(page)
+        self._priced = anyio.Event()
         self._more.set()
 
     async def _deliver(self) -> None:
@@ -151,6 +153,7 @@ class Line:
                     static = len(self._unpriced) > WAITING_PAGES
                     intensity = await self._intensity(self._static if static else self._provider)
                     self._book(self._unpriced.popleft(), intensity)
+                self._priced.set()
                 await self._more.wait()
                 self._more = anyio.Event()
 
@@ -215,8 +218,7 @@ class Line:
     async def _finish(self) -> None:
         """Price what is left, emit the last records, wait for the sinks."""
         with anyio.move_on_after(LAST_PRICE_SECONDS):
-            while self._unpriced:
-                await anyio.sleep(0.001)
+            await self._priced.wait()
         self._pricing.cancel()
         while self._unpriced:
             self._book(self._unpriced.popleft(), await self._intensity(self._static))

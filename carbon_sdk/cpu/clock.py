@@ -1,5 +1,212 @@
 """The door of the CPU account: who used the CPU of this process, window by window."""
 
-from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, SpanUse, Use
+import asyncio
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
 
-__all__ = ["OTHER", "SDK", "Account", "AccountKind", "Cut", "SpanUse", "Use"]
+from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, SpanUse, Use
+from carbon_sdk.cpu.driver import LOCK, SLOTS, THREAD, Slot, Tally, drive
+from carbon_sdk.cpu.hooks import bound, follow_threads
+from carbon_sdk.cpu.tasks import TaskFactory, follow_tasks_of, followed
+
+__all__ = [
+    "OTHER",
+    "SDK",
+    "THREAD",
+    "Account",
+    "AccountKind",
+    "Clock",
+    "Cut",
+    "SpanUse",
+    "Tally",
+    "Use",
+    "bound",
+    "drive",
+    "followed",
+]
+
+
+class Clock:
+    """Knows what each account of this process has used.
+
+    Args:
+        maximum_accounts: Accounts of names that the app did not fix beforehand; what comes later is `other`.
+        on_error: Told of an error of ours: where, and what.
+    """
+
+    def __init__(self, *, maximum_accounts: int = 1000, on_error: Callable[[str, BaseException], None]) -> None:
+        self._maximum_accounts = maximum_accounts
+        self._on_error = on_error
+        self._lock = threading.Lock()
+        self._factories: list[TaskFactory] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self.touched: deque[Tally] = deque()
+        self._accounts: dict[Account, Account] = {}
+        self._gpu_open: dict[Tally, None] = {}
+        self._gpu_ns: dict[Tally, float] = {}
+        self._gpu_moment_ns = time.monotonic_ns()
+        self._process_ns = time.process_time_ns()
+        self._own_ns: int | None = None
+        self._own_thread: int | None = None
+        self.running = False
+
+    def start(self) -> None:
+        """Follow threads, and the tasks of the running loop; a second call does nothing more."""
+        with self._lock:
+            follow_threads()
+            if not self.running:
+                self._process_ns = time.process_time_ns()
+                self.running = True
+            if sys.version_info >= (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)():
+                self._on_error("cpu", RuntimeError("free-threaded Python is not supported yet; shares may be wrong"))
+
+    def stop(self) -> None:
+        """Follow nobody from now on."""
+        with self._lock:
+            self.running = False
+            for factory in self._factories:
+                factory.active = False
+            self._factories.clear()
+            for slot in _slots():
+                slot.loop = None
+
+    def after_fork(self, *, on_error: Callable[[str, BaseException], None]) -> None:
+        """In a child: forget everything of the parent."""
+        self._on_error = on_error
+        self._lock = threading.Lock()
+        self._factories = []
+        self._reset()
+        own = THREAD.slot
+        own.owner = None
+        SLOTS.clear()
+        SLOTS.add(own)
+        own.cpu_ns, own.read_ns, own.booked_ns = time.thread_time_ns(), time.monotonic_ns(), 0
+
+    def own_thread(self) -> None:
+        """The calling thread is carbon_sdk's own: its CPU is the account `sdk`."""
+        self._own_thread = threading.get_ident()
+        self._own_ns = 0
+
+    def follow_loop(self) -> None:
+        """Follow the tasks that are made in the running loop from now on; cheap where they are followed already."""
+        loop = asyncio.get_running_loop()
+        slot = THREAD.slot
+        if slot.loop is loop:
+            return
+        with self._lock:
+            factory = follow_tasks_of(loop)
+            if factory not in self._factories:
+                self._factories.append(factory)
+        follow_threads()
+        slot.loop = loop
+
+    def account(self, account: Account, *, known: bool = False) -> Account:
+        """The account itself, or `other` when there are too many.
+
+        Args:
+            account: What is wanted.
+            known: Its name comes from the app's own routes, so it keeps its place.
+        """
+        if known or account in self._accounts:
+            return account
+        if len(self._accounts) >= self._maximum_accounts:
+            return OTHER
+        return self._accounts.setdefault(account, account)
+
+    def move_gpu(self, tally: Tally | None, *, opened: bool = False) -> None:
+        """Divide the time since the last move evenly among the spans that use a GPU, then let one open or end."""
+        now_ns = time.monotonic_ns()
+        with self._lock:
+            part = (now_ns - self._gpu_moment_ns) / max(len(self._gpu_open), 1)
+            for each in self._gpu_open:
+                self._gpu_ns[each] = self._gpu_ns.get(each, 0.0) + part
+            self._gpu_moment_ns = now_ns
+            if tally is None:
+                return
+            if opened:
+                self._gpu_open[tally] = None
+            else:
+                self._gpu_open.pop(tally, None)
+            tally.touch()
+
+    def cut(self) -> Cut:
+        """CPU by account since the last cut; steps that run now are cut. Called by carbon_sdk's own thread."""
+        self.move_gpu(None)
+        gpu, self._gpu_ns = self._gpu_ns, {}
+        open_ns: dict[Tally, int] = {}
+        for slot in _slots():
+            owner = slot.owner
+            if owner is not None and owner.touched is self.touched:
+                open_ns[owner] = open_ns.get(owner, 0) + slot.open_ns()
+        accounts: dict[Account, Use] = {}
+        spans: list[SpanUse] = []
+        waiting: list[Tally] = []
+        seen: set[int] = set()
+        for tally in [*self._drained(), *open_ns, *gpu]:
+            if id(tally) in seen:
+                continue
+            seen.add(id(tally))
+            account = tally.resolve()
+            if account is None:
+                if not tally.ended:
+                    waiting.append(tally)
+                continue
+            tally.dirty = False
+            self._take(tally, account, open_ns.get(tally, 0), gpu.get(tally, 0.0) / 1e9, accounts, spans)
+        for tally in waiting:
+            self.touched.append(tally)
+        now_ns = time.process_time_ns()
+        process_ns, self._process_ns = now_ns - self._process_ns, now_ns
+        self._take_own(accounts)
+        return Cut(accounts=accounts, spans=spans, process_cpu_seconds=process_ns / 1e9, late_cpu_seconds=0.0)
+
+    def _drained(self) -> list[Tally]:
+        drained = []
+        while self.touched:
+            drained.append(self.touched.popleft())
+        return drained
+
+    def _take(
+        self,
+        tally: Tally,
+        account: Account,
+        open_ns: int,
+        gpu_seconds: float,
+        accounts: dict[Account, Use],
+        spans: list[SpanUse],
+    ) -> None:
+        with LOCK:
+            given_ns = max(tally.total_ns + open_ns - tally.taken_ns, 0)
+            tally.taken_ns += given_ns
+            requests, tally.requests = tally.requests, 0
+            errors, tally.errors = tally.errors, 0
+            duration_ns, tally.duration_ns = tally.duration_ns, 0
+            units, tally.units = tally.units, None
+        use = accounts.setdefault(account, Use())
+        use.cpu_seconds += given_ns / 1e9
+        use.requests += requests
+        use.errors += errors
+        use.duration_seconds += duration_ns / 1e9
+        use.gpu_seconds += gpu_seconds
+        use.approximate |= tally.approximate
+        for unit, amount in (units or {}).items():
+            use.units[unit] = use.units.get(unit, 0.0) + amount
+        if tally.span is not None:
+            spans.append(SpanUse(tally.span, given_ns / 1e9, gpu_seconds, tally.ended))
+
+    def _take_own(self, accounts: dict[Account, Use]) -> None:
+        if self._own_ns is None or threading.get_ident() != self._own_thread:
+            return
+        now_ns = time.thread_time_ns()
+        accounts[SDK] = Use(cpu_seconds=(now_ns - self._own_ns) / 1e9)
+        self._own_ns = now_ns
+
+
+def _slots() -> list[Slot]:
+    with LOCK:
+        return list(SLOTS)

@@ -1,9 +1,12 @@
 """The door of the spans: a tracked block, what it used, and what that weighed."""
 
+import threading
+import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from carbon_sdk.meters.meter import Method
+from carbon_sdk.cpu.clock import Account, Clock, Tally
+from carbon_sdk.meters.meter import METHODS, Method
 
 
 class GridIntensity(Protocol):
@@ -64,3 +67,176 @@ class Estimator(Protocol):
         Returns:
             The provisional share; None before there was any window.
         """
+
+
+class Span:
+    """A tracked block: what it used, and what that weighed.
+
+    CPU seconds and joules are exclusive: a span nested in this one takes its own out of it. Joules are final when the
+    window of the span's last CPU has closed; before that they are estimates and `provisional` is true.
+
+    Args:
+        account: Where it counts; None where nothing is measured.
+        clock: The CPU account.
+        estimator: Answers before the window has closed.
+        parent: The span around it.
+    """
+
+    def __init__(
+        self,
+        account: Account | None,
+        *,
+        clock: Clock | None = None,
+        estimator: Estimator | None = None,
+        parent: "Span | None" = None,
+    ) -> None:
+        self.account = account
+        self.parent = parent
+        self.duration_seconds: float | None = None
+        self._children: list[Span] = []
+        self._estimator = estimator
+        self._settled = threading.Event()
+        self._share: SpanShare | None = None
+        self._begun_ns = time.monotonic_ns()
+        self.tally: Tally | None = None
+        if account is not None and clock is not None:
+            self.tally = Tally(account, clock.touched)
+            self.tally.span = self
+        if parent is not None:
+            parent._children.append(self)
+
+    @property
+    def name(self) -> str | None:
+        """Its name; None where nothing is measured."""
+        return self.account.name if self.account else None
+
+    @property
+    def root(self) -> str | None:
+        """The endpoint or job in which it runs."""
+        return self.account.root if self.account else None
+
+    @property
+    def cpu_seconds(self) -> float | None:
+        """CPU seconds so far, without those of nested spans; None where nothing is measured."""
+        return None if self.tally is None else self.tally.total_ns / 1e9
+
+    @property
+    def inclusive_cpu_seconds(self) -> float | None:
+        """CPU seconds so far, with those of nested spans."""
+        own = self.cpu_seconds
+        return None if own is None else own + sum(child.inclusive_cpu_seconds or 0.0 for child in self._children)
+
+    @property
+    def approximate(self) -> bool:
+        """The CPU seconds are not exact: the task was made before it could be followed."""
+        return self.tally is not None and self.tally.approximate
+
+    @property
+    def provisional(self) -> bool:
+        """Its joules are estimates: the window of its last CPU has not closed."""
+        return not self._settled.is_set()
+
+    @property
+    def energy_joules(self) -> float | None:
+        """Active joules; None where they are unknown, and before there was any window."""
+        share = self._known()
+        return None if share is None else share.energy_joules
+
+    @property
+    def energy_low_joules(self) -> float | None:
+        """Lower bound, where modelled."""
+        share = self._known()
+        return None if share is None else share.low_joules
+
+    @property
+    def energy_high_joules(self) -> float | None:
+        """Upper bound, where modelled."""
+        share = self._known()
+        return None if share is None else share.high_joules
+
+    @property
+    def energy_method(self) -> Method | None:
+        """How the joules were known."""
+        share = self._known()
+        return None if share is None else share.method
+
+    @property
+    def emissions_g(self) -> float | None:
+        """Grams CO2e; None where unknown."""
+        share = self._known()
+        return None if share is None else share.emissions_g
+
+    @property
+    def intensity(self) -> GridIntensity | None:
+        """The grid intensity that priced it."""
+        share = self._known()
+        return None if share is None else share.intensity
+
+    def count(self, unit: str, amount: float = 1.0) -> None:
+        """Count functional units (tokens, images, rows), so that records show grams per unit.
+
+        Args:
+            unit: Name of the unit.
+            amount: How many, at least 0.
+        """
+        if self.tally is not None and amount >= 0:
+            units = self.tally.units = self.tally.units or {}
+            units[unit] = units.get(unit, 0.0) + amount
+            if not self.tally.dirty:
+                self.tally.touch()
+
+    def end(self, *, failed: bool) -> None:
+        """The block has ended."""
+        duration_ns = time.monotonic_ns() - self._begun_ns
+        self.duration_seconds = duration_ns / 1e9
+        tally = self.tally
+        if tally is None:
+            self._settled.set()
+            return
+        if self.parent is None and tally.account is not None and tally.account.kind == "worker":
+            tally.requests += 1
+            tally.errors += failed
+            tally.duration_ns += duration_ns
+        tally.ended = True
+        tally.touch()
+
+    def settle(self, share: SpanShare, *, final: bool) -> None:
+        """Take what a closed window says of it; called by carbon_sdk's own thread."""
+        self._share = share if self._share is None else _added(self._share, share)
+        if final:
+            self._settled.set()
+
+    def wait_settled(self, seconds: float = 2.0) -> bool:
+        """Wait until the joules are final, at most so long; answers whether they are."""
+        return self._settled.wait(seconds)
+
+    def _known(self) -> SpanShare | None:
+        """What is known now: settled shares, and an estimate of the CPU seconds that are not."""
+        if self._settled.is_set() or self._estimator is None:
+            return self._share
+        booked = 0.0 if self._share is None else self._share.cpu_seconds
+        open_seconds = max((self.cpu_seconds or 0.0) - booked, 0.0)
+        in_request = self.root is not None and self.account is not None and self.root != self.name
+        share = self._estimator.estimate(open_seconds, in_request=in_request)
+        if share is None or self._share is None:
+            return share
+        return _added(self._share, share)
+
+
+def _added(one: SpanShare, other: SpanShare) -> SpanShare:
+    """Two shares of one span; a gap in one leaves the joules of the other, and says how much CPU it holds."""
+    methods = {one.method, other.method} - {None}
+    return SpanShare(
+        cpu_seconds=one.cpu_seconds + other.cpu_seconds,
+        energy_joules=_sum(one.energy_joules, other.energy_joules),
+        low_joules=_sum(one.low_joules, other.low_joules),
+        high_joules=_sum(one.high_joules, other.high_joules),
+        method=next((method for method in reversed(METHODS) if method in methods), None),
+        emissions_g=_sum(one.emissions_g, other.emissions_g),
+        intensity=other.intensity or one.intensity,
+        gap_cpu_seconds=one.gap_cpu_seconds + other.gap_cpu_seconds,
+    )
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other

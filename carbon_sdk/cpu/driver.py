@@ -1,0 +1,241 @@
+"""Whose step runs on this thread now, and how long it has used the CPU.
+
+A **step** of a coroutine is synchronous: from the moment it is resumed to the moment it suspends, its thread runs
+nothing else. So one **slot** per thread says whose step runs, and since when. Whoever begins a step closes the stretch
+that ran until then, and whoever ends one gives the slot back; a stretch is booked to one **tally**.
+
+The clock is the monotonic one, which costs a tenth of the thread's CPU clock. It also counts time in which the thread
+was not running, so a stretch of `LONG_NS` or more reads the thread's CPU clock too and is clamped to what the thread
+can have used since the last such reading, less what was booked since; and a step whose last such reading is older than
+`STALE_NS` takes one when it begins, or CPU used outside spans would loosen the clamp.
+"""
+
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Coroutine, Generator
+from types import coroutine
+from typing import Any
+
+from carbon_sdk.cpu.accounts import Account
+
+LONG_NS = 100_000  # shorter stretches are booked by the wall clock: a scheduler's slice is 3 ms and more
+STALE_NS = 1_000_000  # without it, CPU used outside spans overcharges by 100 % on a shared core
+
+monotonic_ns = time.monotonic_ns
+thread_time_ns = time.thread_time_ns
+
+
+class Tally:
+    """CPU nanoseconds and what else was counted for one request or span.
+
+    Only the thread of `slot` adds to `ns`; others add to `other_ns` under the lock. The cut never writes to either: it
+    remembers in `taken_ns` what it has given out.
+
+    Args:
+        account: Where it counts; None while that is not known, and for good where nobody wants to know.
+        touched: Where it announces that it has something to give.
+    """
+
+    __slots__ = (
+        "account",
+        "approximate",
+        "dirty",
+        "duration_ns",
+        "ended",
+        "errors",
+        "ns",
+        "other_ns",
+        "requests",
+        "slot",
+        "span",
+        "taken_ns",
+        "touched",
+        "units",
+    )
+
+    def __init__(self, account: Account | None, touched: "deque[Tally]") -> None:
+        self.account = account
+        self.touched = touched
+        self.slot = THREAD.slot
+        self.ns = 0
+        self.other_ns = 0
+        self.taken_ns = 0
+        self.requests = 0
+        self.errors = 0
+        self.duration_ns = 0
+        self.approximate = False
+        self.dirty = False
+        self.ended = False
+        self.span: object = None
+        self.units: dict[str, float] | None = None
+
+    @property
+    def total_ns(self) -> int:
+        """All nanoseconds booked so far."""
+        return self.ns + self.other_ns
+
+    def touch(self) -> None:
+        """Tell the next cut to look here."""
+        self.dirty = True
+        self.touched.append(self)
+
+    def resolve(self) -> Account | None:
+        """Where it counts, if that is known by now."""
+        return self.account
+
+
+class Slot:
+    """Who is running on one thread, and the last reading of its clocks."""
+
+    __slots__ = (
+        "__weakref__",
+        "booked_ns",
+        "clock_id",
+        "cpu_ns",
+        "driven",
+        "loop",
+        "owner",
+        "read_ns",
+        "start_ns",
+        "total_ns",
+    )
+
+    def __init__(self) -> None:
+        self.owner: Tally | None = None
+        self.driven = False  # the running step is driven: when it suspends, its owner goes with it
+        self.loop: object = None
+        self.start_ns = 0
+        self.cpu_ns = thread_time_ns()
+        self.read_ns = monotonic_ns()
+        self.booked_ns = 0
+        self.total_ns = 0
+        read = getattr(time, "pthread_getcpuclockid", None)
+        self.clock_id = int(read(threading.get_ident())) if read is not None else None
+        with LOCK:
+            SLOTS.add(self)
+
+    def begin(self, owner: Tally | None, now_ns: int) -> None:
+        """Begin a stretch; the one before must be closed."""
+        if now_ns - self.read_ns > STALE_NS:
+            self.cpu_ns = thread_time_ns()
+            self.read_ns = now_ns
+            self.booked_ns = 0
+        self.owner = owner
+        self.start_ns = now_ns
+
+    def close(self, now_ns: int) -> None:
+        """Book the stretch that ran until now to the running owner."""
+        owner = self.owner
+        if owner is None:
+            return
+        stretch_ns = now_ns - self.start_ns
+        if stretch_ns >= LONG_NS:
+            stretch_ns = self._exact(stretch_ns, now_ns)
+        else:
+            self.booked_ns += stretch_ns
+        self.total_ns += stretch_ns
+        if owner.slot is self:
+            owner.ns += stretch_ns
+        else:
+            with LOCK:
+                owner.other_ns += stretch_ns
+        self.start_ns = now_ns
+        if not owner.dirty:
+            owner.touch()
+
+    def switch(self, owner: Tally | None) -> Tally | None:
+        """Close the running stretch and begin one of another owner; answers who ran until now."""
+        now_ns = monotonic_ns()
+        before = self.owner
+        self.close(now_ns)
+        self.begin(owner, now_ns)
+        return before
+
+    def open_ns(self) -> int:
+        """CPU nanoseconds of the running stretch so far, read from any thread."""
+        if self.owner is None:
+            return 0
+        stretch_ns = monotonic_ns() - self.start_ns
+        if stretch_ns < LONG_NS:
+            return 0
+        if self.clock_id is None:
+            return stretch_ns
+        try:
+            used_ns = time.clock_gettime_ns(self.clock_id) - self.cpu_ns - self.booked_ns
+        except OSError:  # the thread has ended
+            self.owner = None
+            return 0
+        return max(0, min(stretch_ns, used_ns))
+
+    def _exact(self, stretch_ns: int, now_ns: int) -> int:
+        """Clamp a long stretch to what the thread can have used, by a reading of its CPU clock."""
+        cpu_ns = thread_time_ns()
+        bound_ns = cpu_ns - self.cpu_ns - self.booked_ns
+        self.cpu_ns = cpu_ns
+        self.read_ns = now_ns
+        self.booked_ns = 0
+        return max(0, min(stretch_ns, bound_ns))
+
+
+SLOTS: "weakref.WeakSet[Slot]" = weakref.WeakSet()
+"""The slot of every living thread that has run a step: a thread is the process's, whoever measures it."""
+LOCK = threading.RLock()
+"""Guards `SLOTS`, and what tallies are given from threads that are not their own."""
+
+
+class _Thread(threading.local):
+    """The calling thread's slot, made when first asked for."""
+
+    def __init__(self) -> None:
+        self.slot = Slot()
+
+
+THREAD = _Thread()
+
+
+@coroutine
+def drive(inner: Coroutine[Any, Any, Any], owner: Tally) -> Generator[Any, Any, Any]:
+    """Run a coroutine, each of its steps booked to its owner.
+
+    A span that a step leaves open owns the steps after it. Exceptions, cancellation and closing pass through.
+
+    Args:
+        inner: The coroutine.
+        owner: Who owns its first step.
+
+    Returns:
+        What the coroutine returns.
+    """
+    thrown: BaseException | None = None
+    value: Any = None
+    while True:
+        slot = THREAD.slot
+        outer, driven = slot.owner, slot.driven
+        now_ns = monotonic_ns()
+        if outer is not None:
+            slot.close(now_ns)
+        slot.begin(owner, now_ns)
+        slot.driven = True
+        try:
+            if thrown is None:
+                waiting_for = inner.send(value)
+            else:
+                try:
+                    waiting_for = inner.throw(thrown)
+                finally:
+                    thrown = None
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            now_ns = monotonic_ns()
+            slot.close(now_ns)
+            owner = slot.owner or owner
+            slot.driven = driven
+            slot.owner = outer
+            slot.start_ns = now_ns
+        try:
+            value = yield waiting_for
+        except BaseException as exc:  # cancellation, `throw`, `close`: all of it is the inner one's to see
+            thrown = exc

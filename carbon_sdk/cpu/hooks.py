@@ -1,0 +1,86 @@
+"""Every foreign name that we wrap, in one list: where work is handed to a thread.
+
+Each wrapper calls what stood there before it, whoever put it there, and does nothing but that outside a span. The
+wrappers stay once they are put in, so that others may wrap them in turn.
+"""
+
+import functools
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from carbon_sdk.cpu.driver import THREAD, Tally
+
+_wrapped: set[str] = set()
+
+
+def bound(function: Callable[..., Any], owner: Tally) -> Callable[..., Any]:
+    """The function, its CPU time booked to an owner on whatever thread it runs."""
+
+    @functools.wraps(function, assigned=("__module__", "__name__", "__qualname__", "__doc__"), updated=())
+    def run(*args: Any, **kwargs: Any) -> Any:
+        slot = THREAD.slot
+        outer = slot.switch(owner)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            slot.switch(outer)
+
+    return run
+
+
+def follow_threads() -> None:
+    """Wrap the places where work is handed to threads, those that are loaded by now; each once."""
+    if "threads" not in _wrapped:
+        _wrapped.add("threads")
+        _wrap_submit()
+        _wrap_start()
+    backend = sys.modules.get("anyio._backends._asyncio")
+    if backend is not None and "anyio" not in _wrapped:
+        _wrapped.add("anyio")
+        _wrap_anyio(backend)
+
+
+def _wrap_submit() -> None:
+    submit = ThreadPoolExecutor.submit
+
+    @functools.wraps(submit)
+    def submit_bound(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        owner = THREAD.slot.owner
+        return submit(self, fn if owner is None else bound(fn, owner), *args, **kwargs)
+
+    ThreadPoolExecutor.submit = submit_bound  # type: ignore[method-assign]
+
+
+def _wrap_start() -> None:
+    start = threading.Thread.start
+
+    @functools.wraps(start)
+    def start_bound(self: threading.Thread) -> None:
+        owner = THREAD.slot.owner
+        if owner is not None and not _serves_others(self):
+            self.run = bound(self.run, owner)  # type: ignore[method-assign]
+        start(self)
+
+    threading.Thread.start = start_bound  # type: ignore[method-assign]
+
+
+def _serves_others(thread: threading.Thread) -> bool:
+    """A pool's worker outlives the span that happened to start it; its work comes with an owner of its own."""
+    target = getattr(thread, "_target", None)
+    module = getattr(target, "__module__", "") or type(thread).__module__
+    return module.startswith("concurrent.futures") or type(thread).__module__.startswith(("anyio.", "carbon_sdk."))
+
+
+def _wrap_anyio(backend: Any) -> None:
+    cls = backend.AsyncIOBackend
+    run_sync = cls.run_sync_in_worker_thread.__func__
+
+    @functools.wraps(run_sync)
+    async def run_sync_bound(kind: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        owner = THREAD.slot.owner
+        return await run_sync(kind, func if owner is None else bound(func, owner), *args, **kwargs)
+
+    cls.run_sync_in_worker_thread = classmethod(run_sync_bound)

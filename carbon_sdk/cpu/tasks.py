@@ -1,0 +1,49 @@
+"""Child tasks: a chaining task factory makes the steps of a task those of the span in which it was made."""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from carbon_sdk.cpu.driver import THREAD, Tally, drive
+
+
+class TaskFactory:
+    """Makes tasks as the loop would, and drives those that are made inside a span.
+
+    Args:
+        before: The factory that the loop had; None for asyncio's own.
+    """
+
+    def __init__(self, before: Any) -> None:
+        self._before = before
+        self.active = True
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        owner = THREAD.slot.owner
+        if owner is not None and self.active and asyncio.iscoroutine(coro):
+            coro = followed(coro, owner)
+        if self._before is not None:
+            return self._before(loop, coro, **options)
+        return asyncio.Task(coro, loop=loop, **options)
+
+
+def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: Tally) -> Coroutine[Any, Any, Any]:
+    """A coroutine of the same name whose steps are the owner's."""
+    outer = _driven(coro, owner)
+    outer.__name__ = getattr(coro, "__name__", outer.__name__)
+    outer.__qualname__ = getattr(coro, "__qualname__", outer.__qualname__)
+    return outer
+
+
+async def _driven(coro: Any, owner: Tally) -> Any:
+    return await drive(coro, owner)
+
+
+def follow_tasks_of(loop: asyncio.AbstractEventLoop) -> TaskFactory:
+    """Put our factory in front of the loop's; a second call finds it there."""
+    before = loop.get_task_factory()
+    if isinstance(before, TaskFactory) and before.active:
+        return before
+    factory = TaskFactory(before)
+    loop.set_task_factory(factory)
+    return factory
