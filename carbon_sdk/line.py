@@ -4,6 +4,7 @@ Windows are closed on time whatever the network does: pages wait for their price
 wait for their sinks in another.
 """
 
+import asyncio
 import math
 import time
 from collections import deque
@@ -82,7 +83,7 @@ class Line:
         self.intensity: Intensity | None = None
         """The last price; None before the first."""
 
-    async def run(self, stopping: anyio.Event, *, close_seconds: Callable[[], float]) -> None:
+    async def run(self, stopping: asyncio.Event, *, close_seconds: Callable[[], float]) -> None:
         """Run until `stopping` is set; then close the last window and hand everything over.
 
         Args:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from typing import Any
 
 from carbon_sdk.cpu.driver import THREAD, Tally
@@ -37,10 +38,9 @@ def follow_threads() -> None:
         _wrapped.add("threads")
         _wrap_submit()
         _wrap_start()
-    backend = sys.modules.get("anyio._backends._asyncio")
-    if backend is not None and "anyio" not in _wrapped:
+    if "anyio" in sys.modules and "anyio" not in _wrapped:
         _wrapped.add("anyio")
-        _wrap_anyio(backend)
+        _wrap_anyio(import_module("anyio._backends._asyncio"))
 
 
 def _wrap_submit() -> None:

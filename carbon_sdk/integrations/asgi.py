@@ -85,10 +85,13 @@ class CarbonMiddleware:
         carbon.start()
         if not carbon.disabled:
             carbon.clock.follow_loop()
-        try:
-            await self.app(scope, receive, send)
-        finally:
-            await carbon.aclose()
+
+        async def closing(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):  # servers do not wait for what comes after it
+                await carbon.aclose()
+            await send(message)
+
+        await self.app(scope, receive, closing)
 
 
 class RequestTally(Tally):

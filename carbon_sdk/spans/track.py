@@ -6,6 +6,7 @@ import inspect
 import time
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ContextDecorator
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -140,6 +141,15 @@ class Track(ContextDecorator):
         return call
 
 
+_LOOSE: ContextVar[Tally | None] = ContextVar("carbon_sdk_loose", default=None)
+"""The open span of a task that cannot be driven; whoever inherits it after its end is not charged to it."""
+
+
+def _loose_around() -> Tally | None:
+    tally = _LOOSE.get()
+    return None if tally is None or tally.ended else tally
+
+
 class _Open:
     """An open span on its thread: it owns what runs until it closes."""
 
@@ -149,7 +159,8 @@ class _Open:
             self.span = Span(None)
             return
         slot = THREAD.slot
-        self._outer: Tally | None = slot.owner
+        self._loose = not slot.driven and _in_loop()
+        self._outer: Tally | None = slot.owner or (_loose_around() if self._loose else None)
         account = self._account(name, kind, self._outer)
         parent = self._outer.span if self._outer is not None else None
         self.span = Span(
@@ -157,7 +168,6 @@ class _Open:
         )
         self._gpu = gpu
         self._running = False
-        self._loose = not slot.driven and _in_loop()
         if self._loose and self.span.tally is not None:
             self.span.tally.approximate = True
         if gpu:
@@ -179,6 +189,7 @@ class _Open:
         slot = THREAD.slot
         if self._loose:
             self._slot, self._cpu_ns, self._booked_ns = slot, slot_cpu_ns(), slot.total_ns
+            _LOOSE.set(self.span.tally)
             return
         self._outer = slot.switch(self.span.tally)
 
@@ -194,8 +205,12 @@ class _Open:
                 slot.switch(self._outer)
         elif slot is self._slot and tally is not None:
             others_ns = slot.total_ns - self._booked_ns
-            tally.ns += max(slot_cpu_ns() - self._cpu_ns - others_ns, 0)
+            own_ns = max(slot_cpu_ns() - self._cpu_ns - others_ns, 0)
+            tally.ns += own_ns
+            slot.total_ns += own_ns
             tally.touch()
+        if self._loose:
+            _LOOSE.set(self._outer)
 
     def close(self, *, failed: bool) -> None:
         """The block has ended."""
