@@ -78,7 +78,8 @@ class ECO2mix:
         values = await self._between(place, CONSOLIDATED, start - STEPS[CONSOLIDATED], end)
         since = values[-1].valid_until if values else start - STEPS[RECENT]
         if since < end:
-            values += await self._between(place, RECENT, since, end)
+            recent = await self._between(place, RECENT, since, end)
+            values += [value for value in recent if value.observed_at >= since]
         return overlapping(values, start, end)
 
     async def aclose(self) -> None:
