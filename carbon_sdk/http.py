@@ -21,6 +21,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -385,10 +386,7 @@ class HTTP:
         import httpx  # noqa: PLC0415
         from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415
 
-        if self._ca_file is None:
-            tls = httpx.create_ssl_context(trust_env=False)
-        else:
-            tls = ssl.create_default_context(cafile=self._ca_file)
+        tls = _trust(self._ca_file)
 
         class Transport(AiohttpTransport):
             """Adds secret parameters where nothing logs them, and keeps no cookies."""
@@ -416,6 +414,14 @@ class HTTP:
             follow_redirects=False,
             trust_env=False,
         )
+
+
+@cache
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    """Reading the bundled authorities takes 30 ms, so once a process."""
+    import httpx  # noqa: PLC0415 - late, as above
+
+    return httpx.create_ssl_context(trust_env=False) if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
 
 def _may_pass(exc: BaseException) -> bool:

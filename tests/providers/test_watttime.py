@@ -1,6 +1,5 @@
 """WattTime: login and its renewal, regions, units, and what 403 may mean."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -34,13 +33,13 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-def watttime(watch: Watch, router: respx.MockRouter) -> Iterator[WattTime]:
+def watttime(watch: Watch, router: respx.MockRouter) -> WattTime:
     """WattTime on 15 July 2022 at two past midnight, with a login that works."""
     now = datetime(2022, 7, 15, 0, 2, tzinfo=UTC)
     http = HTTP(utcnow=lambda: now, monotonic=watch, sleep=no_sleep)
     login = httpx.Response(200, content=body("watttime/login.json"))
     router.route(path="/login", name="login").mock(return_value=login)
-    yield WattTime("someone", "secret-of-the-user", http=http, region="CAISO_NORTH")
+    return WattTime("someone", "secret-of-the-user", http=http, region="CAISO_NORTH")
 
 
 async def ask(provider: IntensityProvider, router: respx.MockRouter, content: bytes | str, status: int = 200) -> None:
