@@ -339,7 +339,7 @@ def _in_child() -> None:
     _claims = threading.Lock()
     carbon, _running = _running, None
     for one in {carbon, _default} - {None}:
-        one._after_fork()  # type: ignore[union-attr]  # noqa: SLF001
+        one._after_fork()  # type: ignore[union-attr]
 
 
 atexit.register(_at_exit)

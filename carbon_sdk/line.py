@@ -96,8 +96,10 @@ class Line:
             while not stopping.is_set():
                 with anyio.move_on_after(self._sampler.seconds_to_boundary()):
                     await stopping.wait()
+                    break
                 self._close_window()
                 self._log.flush()
+            self._close_window()
             with anyio.move_on_after(max(close_seconds() - CLOSE_SECONDS, 0.0)) as limit:
                 await self._finish()
             if limit.cancelled_caught:

@@ -10,7 +10,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TextIO
 
 LOGGER = "carbon_sdk"
 MAXIMUM_FAULT_KINDS = 200
@@ -19,7 +19,7 @@ Write = Callable[[str, str, Mapping[str, Any]], None]
 """Takes a level (`info`, `warning`, `error`), an event and its fields."""
 
 
-def to_stream(stream: IO[str]) -> Write:
+def to_stream(stream: TextIO) -> Write:
     """JSON lines, one for each event, with a UTC timestamp."""
     import structlog  # noqa: PLC0415  # 118 ms: only our own thread pays it
 

@@ -196,7 +196,8 @@ class Sampler:
             return window
 
     def peek(self, process_cpu_seconds: float) -> Window | None:
-        """The open window so far, without accounts, for a provisional answer; None when it is too short to say anything.
+        """The open window so far, without accounts, for a provisional answer; None when it is too short to say
+        anything.
 
         Args:
             process_cpu_seconds: CPU of this process since the last boundary.

@@ -1,8 +1,8 @@
 """Settings: from arguments, then the environment, then defaults. The only reader of `os.environ`.
 
 Every field is a variable `CARBON_SDK_<FIELD>`. Variables `CARBON_SDK_<NAME>_<OPTION>` belong to the provider or sink
-NAME and are handed to it as they are: `CARBON_SDK_ELECTRICITY_MAPS_TOKEN` reaches `electricity_maps` as its option `token`.
-They may hold secrets, so they never show in a repr, a log or an error.
+NAME and are handed to it as they are: `CARBON_SDK_ELECTRICITY_MAPS_TOKEN` reaches `electricity_maps` as its option
+`token`. They may hold secrets, so they never show in a repr, a log or an error.
 """
 
 import dataclasses

@@ -44,14 +44,14 @@ def follow_threads() -> None:
 
 
 def _wrap_submit() -> None:
-    submit = ThreadPoolExecutor.submit
+    submit: Any = ThreadPoolExecutor.submit
 
     @functools.wraps(submit)
     def submit_bound(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         owner = THREAD.slot.owner
         return submit(self, fn if owner is None else bound(fn, owner), *args, **kwargs)
 
-    ThreadPoolExecutor.submit = submit_bound  # type: ignore[method-assign]
+    ThreadPoolExecutor.submit = submit_bound  # type: ignore[method-assign, assignment]
 
 
 def _wrap_start() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, cast
 
 from carbon_sdk.cpu.driver import THREAD, Tally, drive
 
@@ -29,10 +29,10 @@ class TaskFactory:
 
 def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: Tally) -> Coroutine[Any, Any, Any]:
     """A coroutine of the same name whose steps are the owner's."""
-    outer = _driven(coro, owner)
+    outer: Any = _driven(coro, owner)
     outer.__name__ = getattr(coro, "__name__", outer.__name__)
     outer.__qualname__ = getattr(coro, "__qualname__", outer.__qualname__)
-    return outer
+    return cast(Coroutine[Any, Any, Any], outer)
 
 
 async def _driven(coro: Any, owner: Tally) -> Any:

@@ -1,7 +1,7 @@
 """The books: every measured joule of a window is booked once.
 
-It goes to an account of this process (a span's, the background's), to the rest of the machine, to idle, or, where nothing
-tells whose it was, to unattributed. A window's bookings are a **page**; on every page the sums are equal.
+It goes to an account of this process (a span's, the background's), to the rest of the machine, to idle, or, where
+nothing tells whose it was, to unattributed. A window's bookings are a **page**; on every page the sums are equal.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,8 +1,8 @@
 """Who gets which share of a window's joules: pure rules, no clock and no state.
 
-`by_cpu_time` is the rule for CPU domains: active joules go by CPU seconds. Two pieces of code with the same CPU time can
-draw different power (vector units, memory traffic, frequency, the sibling hyperthread); CPU seconds cannot see that. A
-rule by hardware counters would stand beside this one and answer the same `Shares`.
+`by_cpu_time` is the rule for CPU domains: active joules go by CPU seconds. Two pieces of code with the same CPU time
+can draw different power (vector units, memory traffic, frequency, the sibling hyperthread); CPU seconds cannot see
+that. A rule by hardware counters would stand beside this one and answer the same `Shares`.
 """
 
 from collections.abc import Hashable, Mapping
@@ -39,8 +39,8 @@ def by_cpu_time(
     Args:
         account_cpu_seconds: CPU seconds c of each account; their sum is S.
         process_cpu_seconds: CPU seconds P of the process.
-        busy_cpu_seconds: CPU seconds B of everything at the meter's scope; None when it cannot be known, and then nothing
-            can be attributed.
+        busy_cpu_seconds: CPU seconds B of everything at the meter's scope; None when it cannot be known, and then
+            nothing can be attributed.
     """
     if busy_cpu_seconds is None:
         return Shares(accounts={}, unattributed=1.0)

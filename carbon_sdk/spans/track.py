@@ -56,7 +56,7 @@ class Track(ContextDecorator):
     def _again(self) -> "Track":
         return Track(self.name, source=self._source, kind=self._kind, gpu=self._gpu)
 
-    def __call__(self, function: Function) -> Function:  # type: ignore[override]
+    def __call__(self, function: Function) -> Function:
         """The function, each call of it a span."""
         if inspect.isasyncgenfunction(function):
             wrapper: Callable[..., Any] = self._async_generator(function)

@@ -197,7 +197,7 @@ async def test_mounted_applications_keep_their_route() -> None:
 
     outer = FastAPI()
     outer.mount("/api/v1", inner)
-    records = await visit(outer, ("GET", "/api/v1/c1/list/7"), root_path="/proxy")
+    records = await visit(outer, ("GET", "/proxy/api/v1/c1/list/7"), root_path="/proxy")
 
     assert "GET /api/v1/c1/list/{n}" in records
 

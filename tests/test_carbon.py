@@ -1,0 +1,150 @@
+"""Carbon: one in a process, started when needed, closed twice without complaint, safe after a fork."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Generator
+from typing import Any
+
+import pytest
+
+from carbon_sdk import Carbon, CarbonSDKError, SettingsError, track
+from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
+
+pytestmark = pytest.mark.anyio
+
+
+def measured(sink: RecordingSink) -> Carbon:
+    return Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(100.0), sinks={"record": sink})
+
+
+def burn(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+async def test_closing_hands_over_the_last_window() -> None:
+    """A job of a tenth of a second leaves its record when the process closes."""
+    sink = RecordingSink()
+    async with measured(sink), track("job") as span:
+        burn(0.1)
+
+    (job,) = [emission for emission in sink.emissions if emission.name == "job"]
+    assert job.cpu_seconds == pytest.approx(0.1, rel=0.2)
+    assert job.energy_joules is not None
+    assert not span.provisional
+    assert span.energy_joules == pytest.approx(job.energy_joules)
+    assert sink.closed
+
+
+async def test_closing_twice_and_starting_again_is_fine() -> None:
+    """A test client makes five lives for five requests."""
+    sink = RecordingSink()
+    carbon = measured(sink)
+    for _ in range(3):
+        carbon.start()
+        with track("job"):
+            burn(0.01)
+        await carbon.aclose()
+        await carbon.aclose()
+
+    assert sum(emission.requests for emission in sink.emissions if emission.name == "job") == 3
+
+
+async def test_a_second_carbon_in_one_process_is_refused() -> None:
+    """Two would count the same joules."""
+    async with measured(RecordingSink()):
+        with pytest.raises(CarbonSDKError, match="another Carbon"):
+            measured(RecordingSink()).start()
+
+
+async def test_a_sink_that_is_not_there_is_named() -> None:
+    """A `Carbon` built in code raises; the message has the setting."""
+    from carbon_sdk.settings import Settings
+
+    with pytest.raises(SettingsError, match="CARBON_SDK_SINKS"):
+        await Carbon(Settings(sinks=("nowhere",)), meters=[]).__aenter__()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # 3.12 warns of a fork beside threads, which is the point
+def test_a_forked_child_begins_anew() -> None:
+    """It measures for itself, under an instance of its own, and waits on no lock of its parent."""
+    sink = RecordingSink()
+    with measured(sink), track("parent"):
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            own = RecordingSink()
+            with measured(own), track("child"):
+                burn(0.02)
+            names = {emission.name for emission in own.emissions}
+            os.write(write, b"ok" if "child" in names and "parent" not in names else b"no")
+            os._exit(0)
+        os.waitpid(child, 0)
+        answer = os.read(read, 2)
+
+    assert answer == b"ok"
+    assert "child" not in {emission.name for emission in sink.emissions}
+
+
+async def test_nested_spans_are_exclusive() -> None:
+    """Exclusive CPU of nested spans adds up to the outermost's inclusive CPU."""
+    async with measured(RecordingSink()):
+        with track("outer") as outer:
+            burn(0.03)
+            with track("inner") as inner:
+                burn(0.02)
+                await asyncio.sleep(0)
+
+    assert inner.cpu_seconds == pytest.approx(0.02, rel=0.2)
+    assert outer.cpu_seconds == pytest.approx(0.03, rel=0.2)
+    assert outer.inclusive_cpu_seconds == pytest.approx(0.05, rel=0.2)
+
+
+async def test_functions_of_every_kind_can_be_tracked() -> None:
+    """Plain, coroutine, generator and async generator; they stay what they are."""
+    sink = RecordingSink()
+
+    @track
+    def plain() -> int:
+        burn(0.005)
+        return 1
+
+    @track("named")
+    async def coroutine() -> int:
+        await asyncio.sleep(0)
+        return 2
+
+    @track("generated")
+    def generator() -> Generator[Any, Any, None]:
+        got = yield 3
+        yield got
+
+    @track("streamed")
+    async def stream() -> AsyncIterator[int]:
+        yield 4
+        await asyncio.sleep(0)
+        yield 5
+
+    async with measured(sink):
+        assert plain() == 1
+        assert await coroutine() == 2
+        iterator = generator()
+        assert (next(iterator), iterator.send("x")) == (3, "x")
+        iterator.close()
+        assert [item async for item in stream()] == [4, 5]
+
+    names = {emission.name for emission in sink.emissions if emission.kind == "worker"}
+    assert {"named", "generated", "streamed"} <= names
+    assert any(name.endswith("plain") for name in names)
+    assert asyncio.iscoroutinefunction(coroutine)
+
+
+async def test_a_disabled_carbon_measures_nothing() -> None:
+    """Figures are None, and nothing starts."""
+    carbon = Carbon(disabled=True)
+    carbon.start()
+
+    assert not carbon.running

@@ -1,0 +1,57 @@
+"""What the README shows runs as it is."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from carbon_sdk.cli import main
+from carbon_sdk.settings import environment
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_worker_prints_what_each_job_cost() -> None:
+    """Three jobs, three lines; joules are known after the first reading."""
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.worker"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    assert "None J" not in lines[-1]
+
+
+def test_the_demo_prints_books_that_add_up(tmp_path: Path) -> None:
+    """A real uvicorn, real traffic, every endpoint in the table, every measured joule booked."""
+    log = tmp_path / "carbon.log"
+    done = subprocess.run(
+        [sys.executable, "-m", "carbon_sdk.cli", "demo", "--json", "--seconds", "2", "--log", str(log)],
+        cwd=tmp_path,
+        env={**environment(), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    table = json.loads(done.stdout)
+
+    names = {row["name"] for row in table["endpoints"]}
+    assert names == {"GET /compute/{milliseconds}", "GET /wait", "GET /thread", "GET /fan-out", "GET /stream"}
+    assert table["booked_joules"] == pytest.approx(table["measured"]["energy_joules"], rel=1e-6)
+    assert all(row["emissions_g_per_request"] > 0 for row in table["endpoints"])
+    assert (table["intensity_source"], table["intensity_quality"]) == ("yearly_averages", "static")
+    events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    assert {event["event"] for event in events} == {"carbon.emission"}
+    assert {"endpoint", "method", "energy_joules", "emissions_g_per_request", "zone"} <= events[0].keys()
+
+
+def test_a_setting_that_cannot_be_used_is_named_before_the_demo_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message has the variable and the remedy."""
+    monkeypatch.setenv("CARBON_SDK_SAMPLE_INTERVAL_SECONDS", "0")
+
+    assert main(["demo"]) == 2
+    assert "CARBON_SDK_SAMPLE_INTERVAL_SECONDS" in capsys.readouterr().err
