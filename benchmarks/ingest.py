@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,9 +32,8 @@ from carbon_sdk.emission import Emission
 from carbon_sdk.wire import to_json, to_object
 
 RECORDS = 500
-SERVICES, INSTANCES, MINUTES = 20, 100, 20
-BODIES = INSTANCES * MINUTES
-CONNECTIONS = 64
+SERVICES, INSTANCES, MINUTES = 16, 64, 30
+"""Each instance has a connection of its own, and one batch in flight at a time, as senders must."""
 SERVER_CORE, LOAD_CORE = 1, 0
 FIELDS = tuple(Emission.__dataclass_fields__)
 
@@ -131,8 +130,20 @@ class Server:
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="carbon-ingest-"))
         self.process = subprocess.Popen(
-            ["taskset", "-c", str(SERVER_CORE), sys.executable, "-m", "carbon_sdk.collector", "serve", "--port", "0"]
-            + ["--data", str(self.folder), "--threads", "1", "--requests-per-second", "100000", *arguments],
+            [
+                *(
+                    "taskset",
+                    "-c",
+                    str(SERVER_CORE),
+                    sys.executable,
+                    "-m",
+                    "carbon_sdk.collector",
+                    "serve",
+                    "--port",
+                    "0",
+                ),
+                *("--data", str(self.folder), "--threads", "1", "--requests-per-second", "100000", *arguments),
+            ],
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -158,63 +169,54 @@ class Server:
 
 
 class Load:
-    """Sends bodies, each under one project after another."""
+    """Sends each instance's bodies in order over its own connection, under one project after another."""
 
-    def __init__(self, port: int, form: str, first_project: int) -> None:
+    def __init__(self, port: int, form: str) -> None:
         self._port = port
         self._bodies, self._type, self._encoding = bodies(form)
-        self._next = first_project * BODIES
+        self._sent = [0] * INSTANCES
 
-    def _take(self) -> bytes:
-        project, number = divmod(self._next, BODIES)
-        self._next += 1
-        body = self._bodies[number]
+    def _take(self, instance: int) -> bytes:
+        project, minute = divmod(self._sent[instance], MINUTES)
+        self._sent[instance] += 1
+        body = self._bodies[minute * INSTANCES + instance]
         head = (
             f"POST /v1/emissions?project=p{project} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {self._type}\r\n"
             f"Content-Encoding: {self._encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 
-    async def _send(self, run: Run, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, due: float) -> None:
-        writer.write(self._take())
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        answer = json.loads(await reader.readexactly(length))
-        if answer.get("stored") != RECORDS:
-            sys.exit(f"not all stored: {head!r} {answer}")
-        run.records += RECORDS
-        run.answers_ms.append((time.perf_counter() - due) * 1e3)
+    async def _instance(self, run: Run, instance: int, due: AsyncIterator[float]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        async for at in due:
+            writer.write(self._take(instance))
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+            answer = json.loads(await reader.readexactly(length))
+            if answer.get("stored") != RECORDS:
+                raise RuntimeError(f"not all stored: {head!r} {answer}")
+            run.records += RECORDS
+            run.answers_ms.append((time.perf_counter() - at) * 1e3)
+        writer.close()
 
-    async def closed(self, run: Run, seconds: float) -> None:
-        """As many as `CONNECTIONS` connections carry."""
-        until = time.perf_counter() + seconds
-
-        async def one() -> None:
-            reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-            while (now := time.perf_counter()) < until:
-                await self._send(run, reader, writer, now)
-            writer.close()
-
-        await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
-
-    async def open(self, run: Run, seconds: float, rate: float) -> None:
-        """So many records a second, whatever the answers do; an answer's time counts from when its batch was due."""
-        free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
-        for _ in range(CONNECTIONS * 4):
-            free.put_nowait(await asyncio.open_connection("127.0.0.1", self._port))
-
-        async def one(due: float) -> None:
-            connection = await free.get()
-            await self._send(run, *connection, due)
-            free.put_nowait(connection)
-
+    async def run(self, run: Run, seconds: float, rate: float | None) -> None:
+        """So many records a second, an answer's time counting from when its batch was due; None: as many as go."""
         started = time.perf_counter()
-        tasks = []
-        for number in range(int(seconds * rate / RECORDS)):
-            due = started + number * RECORDS / rate
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            tasks.append(asyncio.create_task(one(due)))
-        await asyncio.gather(*tasks)
+
+        async def closed() -> AsyncIterator[float]:
+            while (now := time.perf_counter()) < started + seconds:
+                yield now
+
+        async def offered(instance: int) -> AsyncIterator[float]:
+            assert rate is not None
+            for number in range(instance, int(seconds * rate / RECORDS), INSTANCES):
+                due = started + number * RECORDS / rate
+                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                yield due
+
+        await asyncio.gather(
+            *(self._instance(run, one, offered(one) if rate else closed()) for one in range(INSTANCES))
+        )
 
 
 async def overview(run: Run, port: int, project: str, stop: asyncio.Event) -> None:
@@ -235,7 +237,7 @@ async def measure(server: Server, load: Load, name: str, seconds: float, rate: f
     stop = asyncio.Event()
     asking = asyncio.create_task(overview(run, server.port, "p0", stop))
     before, started = server.cpu_seconds(), time.perf_counter()
-    await (load.open(run, seconds, rate) if rate else load.closed(run, seconds))
+    await load.run(run, seconds, rate)
     run.seconds = time.perf_counter() - started
     run.server_cpu_seconds = server.cpu_seconds() - before
     run.resident_bytes = server.resident_bytes()
@@ -267,13 +269,14 @@ async def main() -> None:
     for form in arguments.forms:
         server = Server()
         try:
-            load = Load(server.port, form, 0)
+            load = Load(server.port, form)
             if arguments.preload:
                 fill = Run(name="fill")
                 while fill.records < arguments.preload:
-                    await load.closed(fill, 10.0)
+                    await load.run(fill, 10.0, None)
             label = "JSON + gzip" if form == "json" else "columns + zstd"
-            print(shown(await measure(server, load, f"{label}, as fast as it goes", arguments.seconds, None)), flush=True)
+            run = await measure(server, load, f"{label}, as fast as it goes", arguments.seconds, None)
+            print(shown(run), flush=True)
             if form == "json":
                 run = await measure(server, load, f"{label}, 50,000/s offered", arguments.seconds, 50_000.0)
                 print(shown(run), flush=True)

@@ -22,7 +22,7 @@ from carbon_sdk.collector.duckdb_open import FILE
 from carbon_sdk.collector.duckdb_store import DuckDBStore, Sizes
 from carbon_sdk.collector.duckdb_upkeep import Retention
 from carbon_sdk.collector.intake import IntakeLimits
-from carbon_sdk.collector.server import TOKENS, Command, Serving, ask, serve
+from carbon_sdk.collector.server import TOKENS, Command, Serving, ask, run, serve
 from carbon_sdk.collector.store import StoreError
 
 DEFAULT_FOLDER = Path("~/.local/share/carbon_sdk/collector")
@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     arguments.data = arguments.data.expanduser()
     try:
-        run: Callable[[argparse.Namespace], int] = arguments.run
-        return run(arguments)
+        chosen: Callable[[argparse.Namespace], int] = arguments.run
+        return chosen(arguments)
     except (StoreError, ValueError) as exc:
         sys.stderr.write(f"carbon-sdk collector: {exc}\n")
         return 2
@@ -157,7 +157,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         tls_certificate=arguments.tls_certificate,
         tls_key=arguments.tls_key,
     )
-    asyncio.run(serve(store, arguments.data, serving, commands=commands(store), log=log))
+    run(serve(store, arguments.data, serving, commands=commands(store), log=log))
     return 0
 
 

@@ -1,7 +1,7 @@
 """Who may do what: tokens per project, stored hashed, and how often somebody may come.
 
-A token is `cst_ID_SECRET`. The secret has 256 random bits, so a plain SHA-256 of it is safe to store: there is nothing to
-guess. The file is read again when it has changed, so a revoked token ends at once and no restart is needed.
+A token is `cst_ID_SECRET`. The secret has 256 random bits, so a plain SHA-256 of it is safe to store: there is nothing
+to guess. The file is read again when it has changed, so a revoked token ends at once and no restart is needed.
 """
 
 import contextlib

@@ -1,10 +1,11 @@
 """A CodeCarbon `emissions.csv` becomes records.
 
-CodeCarbon writes a row when a run stops, and one at each `flush()`; the rows of a run hold totals since its start, except
-in files of tasks, where each row is a task. A record here is what a row adds to the row before it of the same run.
+CodeCarbon writes a row when a run stops, and one at each `flush()`; the rows of a run hold totals since its start,
+except in files of tasks, where each row is a task. A record here is what a row adds to the row before it of the same
+run.
 
-The key is (`codecarbon-RUN`, number of the row among the run's rows), never the content: two runs may have equal figures.
-CodeCarbon only appends, so importing the same file again, or a longer one, brings each row once.
+The key is (`codecarbon-RUN`, number of the row among the run's rows), never the content: two runs may have equal
+figures. CodeCarbon only appends, so importing the same file again, or a longer one, brings each row once.
 
 What the file does not say stays unknown: how joules were measured is taken for a model, the weakest; the intensity's
 source is CodeCarbon itself. Its times are local and name no zone, so the zone is asked for.

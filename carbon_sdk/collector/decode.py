@@ -335,10 +335,7 @@ def _hold_to(batch: Batch, bounds: Bounds, *, numbers: bool) -> None:
             if ends[row] - starts[row] > LONGEST_MACHINE_RECORD_SECONDS * 1_000_000:
                 reason = f"window_end: a machine's record covers at most {LONGEST_MACHINE_RECORD_SECONDS} s"
                 refused.setdefault(row, reason)
-    if refused:
-        for row, reason in refused.items():
-            batch.decide(row, REFUSED, reason)
-        _keep(batch, [row for row in range(len(batch)) if row not in refused])
+    batch.refuse(refused)
 
 
 def _in_sequence(batch: Batch) -> Batch:
@@ -347,18 +344,7 @@ def _in_sequence(batch: Batch) -> Batch:
     for instance, sequence in zip(batch.instances, batch.sequences, strict=True):
         if sequence < highest.get(instance, 0):
             order = sorted(range(len(batch)), key=batch.sequences.__getitem__)
-            _keep(batch, order)
+            batch.keep(order)
             break
         highest[instance] = sequence
     return batch
-
-
-def _keep(batch: Batch, rows: list[int]) -> None:
-    """Leave only these rows in the batch, in this order."""
-    batch.accounts = [batch.accounts[row] for row in rows]
-    batch.provenances = [batch.provenances[row] for row in rows]
-    batch.instances = [batch.instances[row] for row in rows]
-    batch.machines = [batch.machines[row] for row in rows]
-    batch.sequences = [batch.sequences[row] for row in rows]
-    batch.positions = [batch.positions[row] for row in rows]
-    batch.plain = batch.plain.take(pa.array(rows, pa.int64()))

@@ -1,7 +1,8 @@
 """Texts that repeat, kept once and referred to by number; and how far each instance has come.
 
-All of it lives in memory, bounded, and is changed by one thread. What a group adds stays provisional until the group is
-on disk: `keep` makes it lasting, `drop` takes it back.
+All of it lives in memory, bounded. A text's number is lasting at once; the first group that is written takes the text
+along. How far an instance has come is provisional until the group is on disk: `keep` makes it lasting, `drop` takes it
+back.
 """
 
 from collections import Counter
@@ -98,25 +99,14 @@ class Dictionary:
             return f"cardinality: more than {self._groups} {self._groups_are}"
         return f"cardinality: more than {self._limit} {self._what}"
 
-    @property
-    def fresh(self) -> Sequence[tuple[int, str, Key]]:
-        """The new keys that are not lasting yet: number, project and key of each."""
-        return self._fresh
+    def hand_over(self) -> list[tuple[int, str, Key]]:
+        """The keys that no group has taken along yet: number, project and key of each."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
 
-    def keep(self) -> None:
-        """Make the new keys lasting."""
-        self._fresh = []
-
-    def drop(self) -> None:
-        """Take the new keys back."""
-        for number, project, key in self._fresh:
-            del self._numbers[project][key]
-            counts, group = self._counts[project], self._group(key)
-            counts[group] -= 1
-            if not counts[group]:
-                del counts[group]
-            self._next = min(self._next, number)
-        self._fresh = []
+    def take_back(self, fresh: list[tuple[int, str, Key]]) -> None:
+        """The group that took these along was not written: the next one takes them."""
+        self._fresh = fresh + self._fresh
 
 
 @dataclass(slots=True)

@@ -77,7 +77,7 @@ def translated(exc: duckdb.Error, path: Path) -> StoreError:
     holder = re.search(r"\(PID (\d+)\)", text)
     if "lock" in text and holder:
         return StoreError(
-            f"{path} is held by process {holder[1]}: another collector runs on it. Stop that one, or name another folder "
+            f"{path} is held by process {holder[1]}: another collector runs on it. Stop that one, or name another folder "  # noqa: E501
             "with --data; several collectors on one store need ClickHouse"
         )
     if isinstance(exc, duckdb.IOException) and ("Permission denied" in text or "Read-only" in text):

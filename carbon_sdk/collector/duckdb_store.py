@@ -2,8 +2,8 @@
 
 Two threads of its own. The **journal** thread takes the batches that wait, decides what is new in them, writes that as
 one frame, flushes it to the disk and then lets the requests answer: acknowledged means durable. The **load** thread
-writes frames into DuckDB in larger transactions, notes the last frame in each, and does the upkeep. So a checkpoint of a
-second or two delays no acknowledgement. Queries run on cursors of their own and see what has been loaded.
+writes frames into DuckDB in larger transactions, notes the last frame in each, and does the upkeep. So a checkpoint of
+a second or two delays no acknowledgement. Queries run on cursors of their own and see what has been loaded.
 
 Memory: `Bounds` of the queue (records acknowledged but not loaded, about 400 B each) + `Limits` of the texts (about
 600 B each) + DuckDB's own limit.
@@ -32,7 +32,7 @@ from carbon_sdk.collector.dimensions import Key, Limits
 from carbon_sdk.collector.duckdb_load import get_meta, load
 from carbon_sdk.collector.duckdb_open import FILE, connect, translated
 from carbon_sdk.collector.duckdb_upkeep import Retention
-from carbon_sdk.collector.group import Group, Index
+from carbon_sdk.collector.group import Group, Index, Numbered
 from carbon_sdk.collector.journal import Disk, Journal
 from carbon_sdk.collector.report import DAY_SECONDS, Figure, Query, figures_of
 from carbon_sdk.collector.store import (
@@ -85,8 +85,8 @@ class Sizes:
 
 @dataclass(slots=True)
 class _Waiting:
-    project: str
-    batch: Batch
+    numbered: Numbered
+    records: int
     done: "asyncio.Future[None]"
     loop: asyncio.AbstractEventLoop
 
@@ -153,16 +153,27 @@ class DuckDBStore:
             return
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
+        records = len(batch)
+        self._admit(records)
+        waiting = _Waiting(self._index.number(project, batch), records, done, loop)
+        with self._change:
+            self._incoming.append(waiting)
+            self._change.notify_all()
+        await done
+
+    def _admit(self, records: int) -> None:
+        """Take so many records into the queue.
+
+        Raises:
+            BusyError: There is no room for them now.
+        """
         with self._change:
             problem = next(iter(self._problems.values()), None)
             if self._closing:
                 raise BusyError("the collector is stopping", retry_after_seconds=5)
-            if self._waiting_records + len(batch) > self._sizes.waiting_records:
+            if self._waiting_records + records > self._sizes.waiting_records:
                 raise BusyError(problem or "too many records wait to be written", retry_after_seconds=2)
-            self._waiting_records += len(batch)
-            self._incoming.append(_Waiting(project, batch, done, loop))
-            self._change.notify_all()
-        await done
+            self._waiting_records += records
 
     async def settled(self) -> None:
         """Return when everything acknowledged can be seen by queries, the machine book too."""
@@ -259,7 +270,7 @@ class DuckDBStore:
 
     def _recover(self, limits: Limits) -> None:
         rows = self._connection.execute
-        self._index.load_accounts(_keyed(rows("select * from accounts").fetchall()))
+        self._index.accounts.load(_keyed(rows("select * from accounts").fetchall()))
         columns = ", ".join(f'"{name}"' for name in PROVENANCE)
         self._index.provenances.load(
             _keyed(rows(f"select provenance_id, project, {columns} from provenances").fetchall())
@@ -314,17 +325,19 @@ class DuckDBStore:
         taken: list[_Waiting] = []
         records = 0
         with self._change:
-            while self._incoming and (not taken or records + len(self._incoming[0].batch) <= GROUP_RECORDS):
+            while self._incoming and (not taken or records + self._incoming[0].records <= GROUP_RECORDS):
                 taken.append(self._incoming.popleft())
-                records += len(taken[-1].batch)
+                records += taken[-1].records
         return taken
 
     def _write(self, taken: list[_Waiting]) -> None:
         """Decide, write and acknowledge one group."""
-        offered = sum(len(one.batch) for one in taken)
+        offered = sum(one.records for one in taken)
         try:
-            self._index.heads.expect({(one.project, name) for one in taken for name in set(one.batch.instances)})
-            parts = [part for one in taken if (part := self._index.take(one.project, one.batch)) is not None]
+            self._index.heads.expect(
+                {(one.numbered.project, name) for one in taken for name, _, _ in one.numbered.runs}
+            )
+            parts = [part for one in taken if (part := self._index.take(one.numbered)) is not None]
             group = self._index.group(parts) if parts else None
             frame = self._journal.append(group.to_bytes()) if group else 0
         except (OSError, duckdb.Error) as exc:
@@ -351,8 +364,8 @@ class DuckDBStore:
                 self._counts["commits"] += 1
             self._counts["stored"] += stored
             for one in taken:
-                self._counts["known"] += one.batch.outcomes.count(KNOWN)
-                self._counts["refused"] += one.batch.outcomes.count(REFUSED)
+                self._counts["known"] += one.numbered.batch.outcomes.count(KNOWN)
+                self._counts["refused"] += one.numbered.batch.outcomes.count(REFUSED)
             self._change.notify_all()
         self._answer(taken, 0, None)
 

@@ -52,8 +52,8 @@ delete from dirty where slot < ? and exists (
 _CHOICE = f"""
 insert into machine_rollup
 with spread as (
-    select c.*, a.kind, unnest(range(window_start // {CELL_US}, greatest(window_end - 1, window_start) // {CELL_US} + 1))
-        as cell
+    select c.*, a.kind, unnest(range(window_start // {CELL_US}, greatest(window_end - 1, window_start) // {CELL_US} +
+        1)) as cell
     from machine_copies c join accounts a using (account_id)
     where machine_id in (select machine_id from dirty)
         and window_end >= (select min(slot) from dirty) * 1000000

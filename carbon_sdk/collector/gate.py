@@ -1,8 +1,8 @@
 """The gate in front of the routes: who comes, from where, how often; and headers that every answer carries.
 
-Without tokens the service is open, but to this machine alone: it listens on a loopback address, and answers only requests
-that name one as their host, so that a web page elsewhere cannot reach it through a name of its own (DNS rebinding). Once a
-token was made, every request needs one, wherever it comes from.
+Without tokens the service is open, but to this machine alone: it listens on a loopback address, and answers only
+requests that name one as their host, so that a web page elsewhere cannot reach it through a name of its own (DNS
+rebinding). Once a token was made, every request needs one, wherever it comes from.
 """
 
 import ipaddress

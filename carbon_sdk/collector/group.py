@@ -1,6 +1,8 @@
 """Batches that wait together become one group: what is new in them, in numbers, ready for the journal and the store."""
 
+import itertools
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,13 +11,14 @@ import pyarrow as pa
 from carbon_sdk.collector.columns import KINDS
 from carbon_sdk.collector.decode import PLAIN
 from carbon_sdk.collector.dimensions import Dictionary, Found, Heads, Key, Limits
-from carbon_sdk.collector.store import KNOWN, REFUSED, STORED, Batch
+from carbon_sdk.collector.store import KNOWN, Batch
 from carbon_sdk.emission import MACHINE_KINDS, PROCESS_KINDS
 
 _ID = pa.int32()
 _IDS = ("instance_id", "machine_id", "account_id", "provenance_id")
 TABLE = pa.schema([(name, _ID) for name in _IDS] + [("machine_book", pa.bool_()), *PLAIN])
 """Columns of a group."""
+_NUMBERED = pa.schema([field for field in TABLE if field.name != "instance_id"])
 _KIND = 1  # service, kind, root, name
 _LENGTH_BYTES = 8
 
@@ -36,10 +39,10 @@ class Group:
     """
 
     table: pa.Table
-    accounts: list[tuple[int, str, Key]]
-    provenances: list[tuple[int, str, Key]]
-    machines: list[tuple[int, str, Key]]
-    instances: list[tuple[int, str, Key]]
+    accounts: Sequence[tuple[int, str, Key]]
+    provenances: Sequence[tuple[int, str, Key]]
+    machines: Sequence[tuple[int, str, Key]]
+    instances: Sequence[tuple[int, str, Key]]
     heads: list[tuple[int, int, Key]]
 
     def to_bytes(self) -> bytes:
@@ -70,6 +73,25 @@ class Group:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbered:
+    """A batch whose texts are numbers: a tenth of its size, for the time that it waits.
+
+    Args:
+        project: Whose records.
+        runs: Instance, first row and end of each stretch of rows of one instance.
+        sequences: Of each row; they ascend within an instance.
+        table: The rows, without the instance.
+        batch: What became of each record is said here.
+    """
+
+    project: str
+    runs: list[tuple[str, int, int]]
+    sequences: list[int]
+    table: pa.RecordBatch
+    batch: Batch
+
+
 class Index:
     """What the store knows in memory: the numbers of texts, and how far each instance has come.
 
@@ -89,81 +111,84 @@ class Index:
         self.provenances = Dictionary("ways of knowing (release, zone, ...) in this project", limits.provenances)
         self.machines = Dictionary("machines in this project", limits.machines)
         self.heads = Heads(lookup=lookup, limit=limits.instances)
-        self._machine_accounts: set[int] = set()
+        self._texts = threading.Lock()
+        self._taken: tuple[Sequence[tuple[int, str, Key]], ...] = ((), (), ())
 
-    def load_accounts(self, rows: Sequence[tuple[int, str, Key]]) -> None:
-        """Take over accounts, and which book they belong to."""
-        self.accounts.load(rows)
-        self._note_books(rows)
-
-    def _note_books(self, rows: Sequence[tuple[int, str, Key]]) -> None:
-        self._machine_accounts.update(number for number, _, key in rows if key[_KIND] in MACHINE_KINDS)
-
-    def take(self, project: str, batch: Batch) -> pa.RecordBatch | None:
-        """Decide what of a batch is new, and put it into numbers; None where nothing is."""
-        fresh = len(self.accounts.fresh)
-        columns = (
-            self.machines.numbers(project, [(machine,) for machine in batch.machines]),
-            self.accounts.numbers(project, batch.accounts),
-            self.provenances.numbers(project, batch.provenances),
-        )
-        self._note_books(self.accounts.fresh[fresh:])
+    def number(self, project: str, batch: Batch) -> Numbered:
+        """A batch with numbers instead of texts; rows for which there is no room are refused."""
+        with self._texts:
+            columns: tuple[list[int | None], ...] = (
+                self.machines.numbers(project, [(machine,) for machine in batch.machines]),
+                self.accounts.numbers(project, batch.accounts),
+                self.provenances.numbers(project, batch.provenances),
+            )
         if any(None in column for column in columns):
-            self._refuse(project, batch, *columns)
-        instances, rows = self._new_rows(project, batch)
+            columns = self._refuse(project, batch, *columns)
+        books = [account[_KIND] in MACHINE_KINDS for account in batch.accounts]
+        ids = [pa.array(column, _ID) for column in columns]
+        numbered = Numbered(
+            project=project,
+            runs=_runs(batch.instances),
+            sequences=batch.sequences,
+            table=pa.RecordBatch.from_arrays(
+                [*ids, pa.array(books, pa.bool_()), *batch.plain.columns], schema=_NUMBERED
+            ),
+            batch=batch,
+        )
+        batch.release()
+        return numbered
+
+    def _refuse(self, project: str, batch: Batch, *columns: Sequence[int | None]) -> tuple[list[int | None], ...]:
+        """Refuse the rows with a text for which there is no room; the numbers of the others."""
+        refused: dict[int, str] = {}
+        for row, numbers in enumerate(zip(*columns, strict=True)):
+            for number, known, key in zip(
+                numbers,
+                (self.machines, self.accounts, self.provenances),
+                ((batch.machines[row],), batch.accounts[row], batch.provenances[row]),
+                strict=True,
+            ):
+                if number is None:
+                    refused[row] = known.refusal(project, key)
+        batch.refuse(refused)
+        return tuple([number for row, number in enumerate(column) if row not in refused] for column in columns)
+
+    def take(self, numbered: Numbered) -> pa.RecordBatch | None:
+        """Decide what of a batch is new; None where nothing is. The heads move."""
+        instances: list[int] = []
+        rows: list[int] = []
+        for name, start, end in numbered.runs:
+            key = (numbered.project, name)
+            head = self.heads.head(key)
+            before = head.sequence
+            for row, sequence in enumerate(numbered.sequences[start:end], start):
+                if sequence > before:
+                    before = sequence
+                    rows.append(row)
+                else:
+                    numbered.batch.decide(row, KNOWN)
+            if before > head.sequence:
+                self.heads.move(key, head, before)
+            instances += [head.number] * (len(rows) - len(instances))
         if not rows:
             return None
-        arrays = [pa.array(instances, _ID)]
-        if len(rows) == len(batch):
-            plain, ids = batch.plain, columns
-        else:
-            plain = batch.plain.take(pa.array(rows, pa.int64()))
-            ids = tuple([column[row] for row in rows] for column in columns)  # type: ignore[assignment]
-        arrays += [pa.array(column, _ID) for column in ids]
-        arrays.append(pa.array([number in self._machine_accounts for number in ids[1]], pa.bool_()))
-        return pa.RecordBatch.from_arrays(arrays + plain.columns, schema=TABLE)
-
-    def _new_rows(self, project: str, batch: Batch) -> tuple[list[int], Sequence[int]]:
-        """Which rows are new, and the number of the instance of each; the heads move there."""
-        numbers: list[int] = []
-        rows: list[int] = []
-        instance, key, head = None, ("", ""), None
-        for row, sequence in enumerate(batch.sequences):
-            if batch.instances[row] != instance:
-                instance = batch.instances[row]
-                key = (project, instance)
-                head = self.heads.head(key)
-            assert head is not None
-            if sequence <= head.sequence:
-                if batch.outcomes[batch.positions[row]] == STORED:
-                    batch.decide(row, KNOWN)
-                continue
-            if batch.outcomes[batch.positions[row]] != STORED:
-                continue
-            self.heads.move(key, head, sequence)
-            numbers.append(head.number)
-            rows.append(row)
-        return numbers, rows
-
-    def _refuse(self, project: str, batch: Batch, machines: Sequence[object], *columns: Sequence[object]) -> None:
-        accounts, provenances = columns
-        for row in range(len(batch)):
-            if machines[row] is None:
-                batch.decide(row, REFUSED, self.machines.refusal(project, (batch.machines[row],)))
-            elif accounts[row] is None:
-                batch.decide(row, REFUSED, self.accounts.refusal(project, batch.accounts[row]))
-            elif provenances[row] is None:
-                batch.decide(row, REFUSED, self.provenances.refusal(project, batch.provenances[row]))
+        table = numbered.table
+        if len(rows) < len(table):
+            table = table.take(pa.array(rows, pa.int64()))
+        return pa.RecordBatch.from_arrays([pa.array(instances, _ID), *table.columns], schema=TABLE)
 
     def group(self, parts: list[pa.RecordBatch]) -> Group:
         """The group of what was taken since the last one."""
         moved = self.heads.moved
         numbers = {number for number, _, _ in moved}
+        with self._texts:
+            self._taken = tuple(part.hand_over() for part in (self.accounts, self.provenances, self.machines))
+        accounts, provenances, machines = self._taken
         return Group(
             table=pa.Table.from_batches(parts, TABLE),
-            accounts=list(self.accounts.fresh),
-            provenances=list(self.provenances.fresh),
-            machines=list(self.machines.fresh),
+            accounts=accounts,
+            provenances=provenances,
+            machines=machines,
             instances=[
                 (head.number, str(key[0]), (key[1],))
                 for key, head in self.heads.fresh.items()
@@ -174,21 +199,32 @@ class Index:
 
     def keep(self, frame: int, loaded: int) -> None:
         """The group is on disk as this frame; the store itself holds those up to `loaded`."""
-        for part in (self.accounts, self.provenances, self.machines):
-            part.keep()
+        self._taken = ((), (), ())
         self.heads.keep(frame)
         self.heads.shed(loaded)
 
     def drop(self) -> None:
-        """The group is not on disk: forget it."""
-        for part in (self.accounts, self.provenances, self.machines):
-            part.drop()
+        """The group is not on disk: its records were not stored, its texts go with the next one."""
+        with self._texts:
+            for part, fresh in zip((self.accounts, self.provenances, self.machines), self._taken, strict=True):
+                part.take_back(list(fresh))
+        self._taken = ((), (), ())
         self.heads.drop()
 
     def replay(self, frame: int, group: Group) -> None:
         """Take over a frame of the journal that the store does not hold yet."""
-        self.load_accounts(group.accounts)
+        self.accounts.load(group.accounts)
         self.provenances.load(group.provenances)
         self.machines.load(group.machines)
         for number, sequence, key in group.heads:
             self.heads.load(key, number, sequence, frame)
+
+
+def _runs(instances: Sequence[str]) -> list[tuple[str, int, int]]:
+    runs: list[tuple[str, int, int]] = []
+    start = 0
+    for name, same in itertools.groupby(instances):
+        end = start + sum(1 for _ in same)
+        runs.append((name, start, end))
+        start = end
+    return runs

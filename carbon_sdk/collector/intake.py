@@ -59,7 +59,7 @@ class Intake:
         self._limits = limits or IntakeLimits()
         self._threads = anyio.CapacityLimiter(self._limits.bodies_at_once)
 
-    async def take(self, request: Request) -> Response:
+    async def take(self, request: Request) -> Response:  # noqa: PLR0911
         """Take one batch."""
         project = project_of(request, "write")
         if isinstance(project, Response):

@@ -5,9 +5,9 @@ transactions, and notes in the same transaction the number of the last frame loa
 store's own file, checkpointed, holds all of it: so whatever happens to the store's write-ahead log, the journal can
 build it again.
 
-A frame is `header, payload`; the header holds a mark, the frame's number, the payload's length and checksum, and its own
-checksum. After a crash the last frame may be torn; it was never acknowledged, and is cut off. A damaged frame with whole
-ones behind it is another matter: nothing is cut then, and the error says where it lies.
+A frame is `header, payload`; the header holds a mark, the frame's number, the payload's length and checksum, and its
+own checksum. After a crash the last frame may be torn; it was never acknowledged, and is cut off. A damaged frame with
+whole ones behind it is another matter: nothing is cut then, and the error says where it lies.
 """
 
 import os

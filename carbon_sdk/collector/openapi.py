@@ -115,7 +115,7 @@ def document() -> dict[str, Any]:
     }
     post = {
         "summary": "Hand over a batch of records",
-        "description": "Each record is kept once by (instance, sequence). On an answer of 200 or 426 what is `stored` is "
+        "description": "Each record is kept once by (instance, sequence). On an answer of 200 or 426 what is `stored` is "  # noqa: E501
         "on disk. 426: records `kept` have a newer schema, or stand behind one; send them again to a newer collector.",
         "parameters": [_PROJECT],
         "requestBody": body,
@@ -197,7 +197,7 @@ def page(described: Mapping[str, Any]) -> str:
     for path, operations in described["paths"].items():
         for method, operation in operations.items():
             rows = "".join(
-                f"<tr><td><code>{html.escape(one['name'])}</code></td><td>{html.escape(one.get('description', ''))}</td></tr>"
+                f"<tr><td><code>{html.escape(one['name'])}</code></td><td>{html.escape(one.get('description', ''))}</td></tr>"  # noqa: E501
                 for one in operation.get("parameters", ())
             )
             parts.append(

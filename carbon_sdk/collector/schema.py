@@ -1,7 +1,7 @@
 """The tables of the DuckDB store, and how an older file becomes a newer one.
 
-`MIGRATIONS[n]` leads from version n to n + 1; version 0 is an empty file. They only go forward, each in one transaction,
-and are never edited after a release: a later change is a further migration.
+`MIGRATIONS[n]` leads from version n to n + 1; version 0 is an empty file. They only go forward, each in one
+transaction, and are never edited after a release: a later change is a further migration.
 """
 
 from collections.abc import Sequence

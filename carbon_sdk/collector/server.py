@@ -6,15 +6,17 @@ through a socket in the collector's folder. It has mode 0600: who may use it may
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from carbon_sdk.collector.access import Tokens
@@ -94,6 +96,20 @@ class Serving:
     tls_key: Path | None = None
 
 
+GC_THRESHOLDS = (50_000, 20, 100)
+"""Every body makes thousands of short-lived tuples and no cycles. At Python's own 700 the search for cycles took a
+fifth of the time of a collector under load (py-spy)."""
+
+
+def run(service: Coroutine[Any, Any, None]) -> None:
+    """Run the service on the quickest event loop there is."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(service)
+
+
 async def serve(
     store: Store,
     folder: Path,
@@ -126,7 +142,6 @@ async def serve(
         config = uvicorn.Config(
             app,
             http=PatientProtocol,
-            loop="auto",
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -182,7 +197,7 @@ async def _control(path: Path, commands: Mapping[str, Command], log: Callable[..
             await writer.drain()
         writer.close()
 
-    path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)  # noqa: ASYNC240
     before = os.umask(0o177)
     try:
         server = await asyncio.start_unix_server(answer, path)
@@ -196,7 +211,7 @@ async def _control(path: Path, commands: Mapping[str, Command], log: Callable[..
         yield
     finally:
         server.close()
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240
 
 
 def ask(folder: Path, command: str, **fields: Any) -> Mapping[str, Any] | None:

@@ -1,11 +1,11 @@
 """The door of the stores: what is taken in, what is answered, and what a store must be able to do.
 
 A store keeps each record once by its key (project, instance, sequence). Sequences of an instance count upward without
-holes and come in order, so a record is a repetition exactly if its sequence is not above the highest one held. Holes are
-taken as they come: a sender whose spool overflowed leaves one, and so does a record that was refused.
+holes and come in order, so a record is a repetition exactly if its sequence is not above the highest one held. Holes
+are taken as they come: a sender whose spool overflowed leaves one, and so does a record that was refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
@@ -75,6 +75,27 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.sequences)
+
+    def refuse(self, rows: Mapping[int, str]) -> None:
+        """Refuse rows, each for its reason, and leave the others in the batch."""
+        for row, reason in rows.items():
+            self.decide(row, REFUSED, reason)
+        if rows:
+            self.keep([row for row in range(len(self)) if row not in rows])
+
+    def keep(self, rows: list[int]) -> None:
+        """Leave only these rows in the batch, in this order."""
+        self.accounts = [self.accounts[row] for row in rows]
+        self.provenances = [self.provenances[row] for row in rows]
+        self.instances = [self.instances[row] for row in rows]
+        self.machines = [self.machines[row] for row in rows]
+        self.sequences = [self.sequences[row] for row in rows]
+        self.positions = [self.positions[row] for row in rows]
+        self.plain = self.plain.take(pa.array(rows, pa.int64()))
+
+    def release(self) -> None:
+        """Let go of the texts: the store has numbers for them."""
+        self.accounts, self.provenances, self.instances, self.machines = [], [], [], []
 
     def decide(self, row: int, outcome: int, reason: str | None = None) -> None:
         """Say what becomes of a row."""

@@ -8,7 +8,9 @@ from types import ModuleType
 import zstandard
 
 _inflater: ModuleType = zlib
-with contextlib.suppress(ImportError):  # no wheel for every processor; zlib reads the same bytes at a third of the speed
+with contextlib.suppress(
+    ImportError
+):  # no wheel for every processor; zlib reads the same bytes at a third of the speed
     _inflater = importlib.import_module("isal.isal_zlib")
 _BROKEN: tuple[type[Exception], ...] = (zlib.error, _inflater.error)
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # a gzip header and trailer around deflate

@@ -5,6 +5,7 @@ can draw different power (vector units, memory traffic, frequency, the sibling h
 that. A rule by hardware counters would stand beside this one and answer the same `Shares`.
 """
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -44,12 +45,12 @@ def by_cpu_time(
     """
     if busy_cpu_seconds is None:
         return Shares(accounts={}, unattributed=1.0)
-    total = sum(account_cpu_seconds.values())
+    total = math.fsum(account_cpu_seconds.values())  # exact, so that the order of accounts never matters
     scale = process_cpu_seconds / total if total > process_cpu_seconds else 1.0
     whole = max(busy_cpu_seconds, process_cpu_seconds)
     if whole <= 0.0:
         return Shares(accounts={}, rest=1.0, overcount_cpu_seconds=total)
-    accounts = {key: seconds * scale / whole for key, seconds in account_cpu_seconds.items() if seconds > 0.0}
+    accounts = {key: seconds / whole * scale for key, seconds in account_cpu_seconds.items() if seconds > 0.0}
     return Shares(
         accounts=accounts,
         background=max(process_cpu_seconds - total, 0.0) / whole,
@@ -68,7 +69,7 @@ def by_gpu_time(account_gpu_seconds: Mapping[Key, float], *, process_share: floa
     if process_share is None:
         return Shares(accounts={}, unattributed=1.0)
     total = sum(account_gpu_seconds.values())
-    accounts = {key: process_share * seconds / total for key, seconds in account_gpu_seconds.items() if seconds > 0.0}
+    accounts = {key: process_share * (seconds / total) for key, seconds in account_gpu_seconds.items() if seconds > 0.0}
     return Shares(accounts=accounts, background=0.0 if accounts else process_share, rest=1.0 - process_share)
 
 
