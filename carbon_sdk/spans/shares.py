@@ -46,11 +46,11 @@ def by_cpu_time(
     if busy_cpu_seconds is None:
         return Shares(accounts={}, unattributed=1.0)
     total = math.fsum(account_cpu_seconds.values())  # exact, so that the order of accounts never matters
-    scale = process_cpu_seconds / total if total > process_cpu_seconds else 1.0
     whole = max(busy_cpu_seconds, process_cpu_seconds)
     if whole <= 0.0:
         return Shares(accounts={}, rest=1.0, overcount_cpu_seconds=total)
-    accounts = {key: seconds / whole * scale for key, seconds in account_cpu_seconds.items() if seconds > 0.0}
+    own = min(total, process_cpu_seconds) / whole
+    accounts = {key: seconds / total * own for key, seconds in account_cpu_seconds.items() if seconds > 0.0}
     return Shares(
         accounts=accounts,
         background=max(process_cpu_seconds - total, 0.0) / whole,
