@@ -66,8 +66,8 @@ def booked(page: Page, domain: Domain) -> float:
     return own + page.rest[domain] + page.idle[domain] + page.unattributed[domain]
 
 
-amounts = st.floats(0, 1e6)
-cpu = st.floats(0, 50)
+amounts = st.just(0.0) | st.floats(1e-3, 1e6)
+cpu = st.just(0.0) | st.floats(1e-6, 50)
 windows = st.builds(
     window,
     st.builds(joules, st.just("package"), amounts),
@@ -80,7 +80,7 @@ windows = st.builds(
     busy=st.none() | cpu,
     seconds=st.floats(0.01, 60),
     cpus=st.sampled_from([0.5, 1.5, 4.0, 128.0]),
-    gpu=st.dictionaries(st.sampled_from([A, B]), st.floats(0, 1)),
+    gpu=st.dictionaries(st.sampled_from([A, B]), st.just(0.0) | st.floats(1e-6, 1)),
     contained=st.none() | cpu,
 )
 idle_powers = st.none() | st.builds(
