@@ -1,7 +1,6 @@
 """What all tests share: the same examples of a law on every machine in CI, and no setting of the machine's own."""
 
 import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -12,8 +11,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("CARBON_SDK_"):
             monkeypatch.delenv(name)
-    yield

@@ -1,5 +1,6 @@
 """The door of the spans: a tracked block, what it used, and what that weighed."""
 
+import asyncio
 import threading
 import time
 from dataclasses import dataclass
@@ -209,6 +210,10 @@ class Span:
     def wait_settled(self, seconds: float = 2.0) -> bool:
         """Wait until the joules are final, at most so long; answers whether they are."""
         return self._settled.wait(seconds)
+
+    async def settled(self, seconds: float = 5.0) -> bool:
+        """`wait_settled`, without blocking the loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, self.wait_settled, seconds)
 
     def _known(self) -> SpanShare | None:
         """What is known now: settled shares, and an estimate of the CPU seconds that are not."""
