@@ -258,11 +258,12 @@ class HTTP:
             extensions={_HIDDEN_QUERY: dict(secret_params or {})},
         )
 
-    async def post(
+    async def send(
         self,
+        method: Literal["POST", "PUT"],
         url: str,
         *,
-        content: bytes,
+        content: bytes = b"",
         headers: Mapping[str, str] | None = None,
         secrets: Sequence[str] = (),
         repeatable: bool = False,
@@ -270,6 +271,7 @@ class HTTP:
         """Send a body.
 
         Args:
+            method: POST or PUT.
             url: Where to.
             content: The body.
             headers: Sent, never shown.
@@ -283,7 +285,7 @@ class HTTP:
             HTTPError: There was none.
         """
         return await self._call(
-            "POST",
+            method,
             url,
             attempts=self._attempts if repeatable else 1,
             secrets=tuple(secrets),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Literal
 
 from cachetools import LRUCache
 
@@ -25,6 +26,10 @@ PLACES_REMEMBERED = 64
 """A process runs in one place; a few more are asked for a greenest window. Beyond that the least used is forgotten."""
 FORECAST_SECONDS = 600.0
 """How long a forecast serves. Sources replace theirs every 5 to 60 minutes."""
+
+
+Question = Literal["intensity", "forecast"]
+"""What a source is asked. A plan without forecasts is no reason to leave it alone for the present."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +98,11 @@ class Cached:
         self._chance = chance
         self._entries: LRUCache[Place, _Entry] = LRUCache(PLACES_REMEMBERED)
         self._forecasts: LRUCache[Place, _Forecast] = LRUCache(PLACES_REMEMBERED)
-        self._pauses = Pauses(monotonic=monotonic, chance=chance, places=PLACES_REMEMBERED)
-        self._flights: dict[tuple[str, Place], asyncio.Task[None]] = {}
+        self._pauses: dict[Question, Pauses] = {
+            "intensity": Pauses(monotonic=monotonic, chance=chance, places=PLACES_REMEMBERED),
+            "forecast": Pauses(monotonic=monotonic, chance=chance, places=PLACES_REMEMBERED),
+        }
+        self._flights: dict[tuple[Question, Place], asyncio.Task[None]] = {}
         self._state = CacheState()
         self._closed = False
 
@@ -115,7 +123,11 @@ class Cached:
 
     def state(self) -> CacheState:
         """What this cache has seen, and when it may ask next."""
-        return replace(self._state, failures=self._pauses.failures, asks_again_in_seconds=self._pauses.seconds_left())
+        return replace(
+            self._state,
+            failures=self._pauses["intensity"].failures,
+            asks_again_in_seconds=self._pauses["intensity"].seconds_left(),
+        )
 
     def known(self, place: Place) -> Intensity | None:
         """What is remembered and still usable, without waiting and without asking."""
@@ -139,15 +151,15 @@ class Cached:
             if now < entry.life.refresh_from:
                 return entry.value
             if now < entry.life.fresh_until:
-                if self._refusal(place) is None:
+                if self._refusal("intensity", place) is None:
                     self._flight("intensity", place, self._fetch)
                 return entry.value
-        refusal = self._refusal(place)
+        refusal = self._refusal("intensity", place)
         if refusal is None:
             await self._wait_for(self._flight("intensity", place, self._fetch))
         value = self.known(place)
         if value is None:
-            raise refusal or self._refusal(place) or self._impatience()
+            raise refusal or self._refusal("intensity", place) or self._impatience()
         if value.quality == "stale":
             self._count(stale=1)
         return value
@@ -174,12 +186,12 @@ class Cached:
             raise IntensityError(self.name, "has no forecast")
         remembered = self._forecasts.get(place)
         if remembered is None or self._monotonic() >= remembered.until:
-            refusal = self._refusal(place)
+            refusal = self._refusal("forecast", place)
             if refusal is None:
                 await self._wait_for(self._flight("forecast", place, self._fetch_forecast))
             remembered = self._forecasts.get(place)
             if remembered is None:
-                raise refusal or self._refusal(place) or self._impatience()
+                raise refusal or self._refusal("forecast", place) or self._impatience()
         now = self._utcnow()
         coming = [value for value in remembered.values if value.valid_until > now]
         if not coming:
@@ -197,18 +209,18 @@ class Cached:
         await asyncio.gather(*flights, return_exceptions=True)
         await self._provider.aclose()
 
-    def _refusal(self, place: Place) -> IntensityError | None:
+    def _refusal(self, kind: Question, place: Place) -> IntensityError | None:
         if self._closed:
             return IntensityError(self.name, "closed")
         entry = self._entries.get(place)
-        if entry is not None and self._monotonic() < entry.rest_until:
+        if kind == "intensity" and entry is not None and self._monotonic() < entry.rest_until:
             return IntensityError(self.name, f"has published nothing after {entry.value.valid_until.isoformat()}")
-        return self._pauses.refusal(place)
+        return self._pauses[kind].refusal(place)
 
     def _impatience(self) -> IntensityError:
         return IntensityError(self.name, f"has not answered within {self._patience_seconds:g} s")
 
-    def _flight(self, kind: str, place: Place, fetch: Callable[[Place], Awaitable[None]]) -> asyncio.Task[None]:
+    def _flight(self, kind: Question, place: Place, fetch: Callable[[Place], Awaitable[None]]) -> asyncio.Task[None]:
         """The one question of its kind in flight: a task of its own, so that no caller's cancellation ends it."""
         key = (kind, place)
         flight = self._flights.get(key)
@@ -216,13 +228,13 @@ class Cached:
             flight = self._flights[key] = asyncio.ensure_future(self._fly(key, fetch))
         return flight
 
-    async def _fly(self, key: tuple[str, Place], fetch: Callable[[Place], Awaitable[None]]) -> None:
+    async def _fly(self, key: tuple[Question, Place], fetch: Callable[[Place], Awaitable[None]]) -> None:
         try:
             self._count(asked=1)
             await fetch(key[1])
-            self._pauses.succeeded()
+            self._pauses[key[0]].succeeded()
         except IntensityError as exc:
-            self._pauses.failed(key[1], exc)
+            self._pauses[key[0]].failed(key[1], exc)
             self._count(failed=1, problem=str(exc))
         finally:
             del self._flights[key]

@@ -22,9 +22,14 @@ from carbon_sdk.intensity.yearly_averages import YearlyAverages
 
 LOG_AGAIN_SECONDS = 3600.0
 """A link that fails, recovers and fails again is worth one line an hour; the rest is counted."""
-
 _STATIC = (Constant, YearlyAverages)
-_log = logging.getLogger("carbon_sdk")
+Tell = Callable[[str, str], None]
+"""Takes a level, `warning` or `info`, and a text."""
+
+
+def to_logger(level: str, text: str) -> None:
+    """One line to the host's logger `carbon_sdk`."""
+    logging.getLogger("carbon_sdk").log(logging.WARNING if level == "warning" else logging.INFO, "%s", text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +56,12 @@ class LinkState:
 
 
 class _Link:
-    def __init__(self, provider: IntensityProvider, monotonic: Callable[[], float]) -> None:
+    def __init__(self, provider: IntensityProvider, tell: Tell, monotonic: Callable[[], float]) -> None:
         self.provider = provider
         self.answered = 0
         self.failed = 0
         self.last_problem: str | None = None
+        self._tell = tell
         self._monotonic = monotonic
         self._logged: str | None = None
         self._log_from = 0.0
@@ -69,7 +75,7 @@ class _Link:
             return
         self._logged = state
         self._log_from = now + LOG_AGAIN_SECONDS
-        _log.log(logging.INFO if state == "well" else logging.WARNING, "%s", message)
+        self._tell("info" if state == "well" else "warning", message)
 
     def state(self) -> LinkState:
         return LinkState(
@@ -90,7 +96,8 @@ class Fallback:
         providers: In order. Put `YearlyAverages()` last and there is always an answer.
         allow_mixed_scope: Take providers of different signal or emission scope; records then tell them apart.
         utcnow: Clock for checking answers.
-        monotonic: Clock for logging, seconds.
+        monotonic: Clock for telling, seconds.
+        tell: Told once when a provider fails, when its last value serves on, and when it answers again.
 
     Raises:
         SettingsError: No provider, or one of another signal or scope than the first.
@@ -102,12 +109,13 @@ class Fallback:
         allow_mixed_scope: bool = False,
         utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
+        tell: Tell = to_logger,
     ) -> None:
         if not providers:
             raise SettingsError("CARBON_SDK_PROVIDER", "names no provider", "Name one, such as yearly_averages")
         if not allow_mixed_scope:
             _refuse_mixture(providers)
-        self._links = [_Link(provider, monotonic) for provider in providers]
+        self._links = [_Link(provider, tell, monotonic) for provider in providers]
         self._utcnow = utcnow
         self._answered_by: str | None = None
 

@@ -196,6 +196,8 @@ class ElectricityMaps:
 
 
 def _where(place: Place) -> dict[str, str]:
+    if place.zone == "WORLD":
+        raise UnknownZoneError(ElectricityMaps.name, "has no value for the whole world")
     if place.zone and place.known_by == "setting":
         return {"zone": place.zone}
     if place.cloud_provider in CLOUDS and place.cloud_region:
