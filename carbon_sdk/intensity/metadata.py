@@ -1,7 +1,7 @@
 """The cloud's metadata service, asked for the region only where the user wants it.
 
 Each cloud answers on a link-local address that nothing outside the machine can reach; elsewhere nobody answers there.
-AWS: Instance Metadata Service version 2, a session token first. GCP: header `Metadata-Flavor`. Azure: header `Metadata`.
+AWS: Instance Metadata Service version 2, a session token first. GCP: header `Metadata-Flavor`. Azure: `Metadata`.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import json
 from carbon_sdk.http import HTTP, HTTPError
 
 ADDRESS = "http://169.254.169.254"
-TOKEN_SECONDS = "60"
+SESSION_SECONDS = "60"
 
 
 async def cloud_region(http: HTTP, *, address: str = ADDRESS) -> tuple[str, str] | None:
@@ -28,7 +28,7 @@ async def cloud_region(http: HTTP, *, address: str = ADDRESS) -> tuple[str, str]
 
 
 async def _aws(http: HTTP, address: str) -> tuple[str, str] | None:
-    lifetime = {"x-aws-ec2-metadata-token-ttl-seconds": TOKEN_SECONDS}
+    lifetime = {"x-aws-ec2-metadata-token-ttl-seconds": SESSION_SECONDS}
     try:
         token = await http.send("PUT", f"{address}/latest/api/token", headers=lifetime)
         if token.status != 200:

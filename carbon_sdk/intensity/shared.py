@@ -2,8 +2,9 @@
 
 The chain reads `Cached(Shared(provider, folder))`. Each worker keeps its own map; when that is due, it looks here
 first. A lock per question lets one worker ask; the others wait for its answer. A failure is shared too, so that eight
-workers do not all ask a source that is down. A file is written beside and renamed, so nobody reads half of one, and what cannot
-be read counts as nothing. Where the folder cannot be used, each worker asks for itself, and that is said once.
+workers do not all ask a source that is down. A file is written beside and renamed, so nobody reads half of one, and
+what cannot be read counts as nothing. Where the folder cannot be used, each worker asks for itself, and that is said
+once.
 """
 
 import asyncio

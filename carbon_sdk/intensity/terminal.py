@@ -146,7 +146,8 @@ def _span(coming: Sequence[Intensity]) -> str:
     highest = max(coming, key=lambda value: value.g_per_kwh)
     return (
         f"{_clock(coming[0].observed_at)} to {_clock(coming[-1].valid_until)}, by {coming[0].source}: "
-        f"{lowest.g_per_kwh:.0f} at {_clock(lowest.observed_at)}, {highest.g_per_kwh:.0f} at {_clock(highest.observed_at)}"
+        f"{lowest.g_per_kwh:.0f} at {_clock(lowest.observed_at)}, "
+        f"{highest.g_per_kwh:.0f} at {_clock(highest.observed_at)}"
     )
 
 
