@@ -15,7 +15,13 @@ pytestmark = pytest.mark.anyio
 
 
 def measured(sink: RecordingSink) -> Carbon:
-    return Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(100.0), sinks={"record": sink})
+    return Carbon(
+        meters=[FakeMeter(20.0)],
+        provider=FixedIntensity(100.0),
+        sinks={"record": sink},
+        emit_interval_seconds=3600,  # a test that meets the end of a minute must not see two records
+        first_record_seconds=3600,
+    )
 
 
 def burn(seconds: float) -> None:

@@ -143,7 +143,13 @@ SHAPES = {
 async def visit(application: Any, *requests: tuple[str, str], root_path: str = "") -> dict[str, Emission]:
     """The records, by name, of requests that a measured application has served."""
     sink = RecordingSink()
-    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(100.0), sinks={"record": sink})
+    carbon = Carbon(
+        meters=[FakeMeter(20.0)],
+        provider=FixedIntensity(100.0),
+        sinks={"record": sink},
+        emit_interval_seconds=3600,  # a test that meets the end of a minute must not see two records
+        first_record_seconds=3600,
+    )
     transport = httpx.ASGITransport(
         CarbonMiddleware(application, carbon=carbon), raise_app_exceptions=False, root_path=root_path
     )
