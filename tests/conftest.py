@@ -1,6 +1,8 @@
 """What all tests share: the same examples of a law on every machine in CI, and no setting of the machine's own."""
 
+import gc
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -15,3 +17,12 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("CARBON_SDK_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """A pause of the garbage collector is booked where Python ran it, so exact figures are asked for without one."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

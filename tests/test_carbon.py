@@ -11,7 +11,7 @@ import pytest
 from carbon_sdk import Carbon, CarbonSDKError, SettingsError, track
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
 
 
 def measured(sink: RecordingSink) -> Carbon:

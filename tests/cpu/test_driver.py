@@ -12,7 +12,7 @@ import pytest
 
 from carbon_sdk.cpu.clock import THREAD, Account, Clock, Tally, drive
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
 JOB = Account("worker", "job", "job")
 
 

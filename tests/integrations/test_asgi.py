@@ -18,7 +18,7 @@ from carbon_sdk import Carbon, CarbonMiddleware, track
 from carbon_sdk.emission import Emission
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
 BURN_SECONDS = 0.01
 
 
