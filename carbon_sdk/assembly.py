@@ -16,6 +16,7 @@ from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
+from carbon_sdk.intensity.location import locate
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
 from carbon_sdk.log import Log
@@ -70,6 +71,7 @@ async def assemble(
                 instance_type=settings.instance_type,
                 idle_watts=settings.idle_watts,
                 interval_seconds=settings.sample_interval_seconds,
+                exporter_url=settings.exporter_url,
             )
             _tell(found, log)
             meters = [meter for meter in (found.cpu, found.gpu) if meter is not None]
@@ -82,7 +84,7 @@ async def assemble(
         http = HTTP()
         stack.push_async_callback(http.aclose)
         static = YearlyAverages()
-        place = Place(zone=settings.zone)
+        place = _place(settings, log)
         chain = _chain(settings, provider, static, http)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
@@ -137,6 +139,26 @@ def _tell(found: Detected, log: Log) -> None:
     for report in found.reports:
         if not report.serves and report.remedy is not None:
             log.event("carbon.meter", level="warning", meter=report.meter, problem=report.reason, remedy=report.remedy)
+
+
+def _place(settings: Settings, log: Log) -> Place:
+    """Where the energy is used. An unknown zone raises in strict mode; else it is told once and the world answers."""
+    try:
+        return locate(
+            zone=settings.zone,
+            country=settings.country,
+            latitude=settings.latitude,
+            longitude=settings.longitude,
+            cloud_provider=settings.cloud_provider,
+            cloud_region=settings.cloud_region,
+            environment=settings.source,
+            warn=lambda text: log.event("carbon.place", level="warning", problem=text),
+        )
+    except SettingsError as exc:
+        if settings.strict:
+            raise
+        log.fault("settings", exc)
+        return Place(known_by="default")
 
 
 def _chain(

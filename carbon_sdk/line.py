@@ -16,7 +16,7 @@ import anyio
 from carbon_sdk.emission import grams
 from carbon_sdk.intensity.intensity import Intensity, IntensityProvider, Place
 from carbon_sdk.log import Log
-from carbon_sdk.sampler import Sampler
+from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.sinks.delivery import CLOSE_SECONDS, Delivery
 from carbon_sdk.sinks.sink import Totals, TotalsSink
 from carbon_sdk.spans.ledger import Ledger, Page
@@ -97,9 +97,9 @@ class Line:
                 with anyio.move_on_after(self._sampler.seconds_to_boundary()):
                     await stopping.wait()
                     break
-                self._close_window()
+                self._close_window(self._sampler.close_if_moved)
                 self._log.flush()
-            self._close_window()
+            self._close_window(self._sampler.close)
             with anyio.move_on_after(max(close_seconds() - CLOSE_SECONDS, 0.0)) as limit:
                 await self._finish()
             if limit.cancelled_caught:
@@ -130,9 +130,11 @@ class Line:
             intensity=price,
         )
 
-    def _close_window(self) -> None:
+    def _close_window(self, close: Callable[[], Window | None]) -> None:
         try:
-            window = self._sampler.close()
+            window = close()
+            if window is None:
+                return
             self._process_cpu_ns = time.process_time_ns()
             page = self._ledger.book(window)
         except Exception as exc:  # a meter or a rule of ours: the window is lost, the app goes on

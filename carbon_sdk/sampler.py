@@ -84,10 +84,14 @@ class _Tally:
     bounded: bool = False
     partial: bool = False
     gap: str | None = None
+    waiting: bool = False
 
     def add(self, reading: Reading) -> None:
         self.method = reading.method
         self.partial |= reading.partial
+        self.waiting = reading.waiting
+        if reading.waiting:
+            return
         if reading.energy_joules is None:
             self.gap = reading.gap or self.gap or "no reading before this window"
             return
@@ -103,8 +107,9 @@ class _Tally:
             self.process = None if share is None else self.process + share * max(joules - (idle or 0.0), 0.0)
 
     def energy(self, domain: Domain) -> Energy:
-        if self.gap is not None:
-            return Energy(domain=domain, joules=None, method=self.method, partial=self.partial, gap=self.gap)
+        gap = "the counter had not moved by the end of the window" if self.waiting else self.gap
+        if gap is not None:
+            return Energy(domain=domain, joules=None, method=self.method, partial=self.partial, gap=gap)
         active = self.joules - (self.idle or 0.0)
         share = None if self.process is None else min(self.process / active, 1.0) if active > 0 else 0.0
         return Energy(
@@ -177,23 +182,15 @@ class Sampler:
         """Read everything, close the open window and begin the next."""
         with self._lock:
             self._read()
-            busy, contained = self._busy_now(), self._contained_now()
-            cut = self._clock.cut()
-            now, now_utc = self._read_ns, self._utcnow()
-            window = Window(
-                started_at=self._started_at,
-                ended_at=max(now_utc, self._started_at),
-                seconds=(now - self._started_ns) / NANOSECONDS,
-                energies=tuple(tally.energy(domain) for domain, tally in self._tallies.items()),
-                busy_cpu_seconds=_difference(busy, self._busy),
-                cpus=self._scope.cpus if self._scope else 0.0,
-                container_cpu_seconds=_difference(contained, self._contained),
-                cut=cut,
-            )
-            self._busy, self._contained = busy, contained
-            self._tallies = {}
-            self._started_ns, self._started_at = now, now_utc
-            return window
+            return self._cut()
+
+    def close_if_moved(self) -> Window | None:
+        """`close`; None while the counters of a meter have not moved: the window goes on until they do."""
+        with self._lock:
+            self._read()
+            if any(tally.waiting for tally in self._tallies.values()):
+                return None
+            return self._cut()
 
     def peek(self, process_cpu_seconds: float) -> Window | None:
         """The open window so far, without accounts, for a provisional answer; None when it is too short to say
@@ -222,6 +219,25 @@ class Sampler:
             )
         finally:
             self._lock.release()
+
+    def _cut(self) -> Window:
+        busy, contained = self._busy_now(), self._contained_now()
+        cut = self._clock.cut()
+        now, now_utc = self._read_ns, self._utcnow()
+        window = Window(
+            started_at=self._started_at,
+            ended_at=max(now_utc, self._started_at),
+            seconds=(now - self._started_ns) / NANOSECONDS,
+            energies=tuple(tally.energy(domain) for domain, tally in self._tallies.items()),
+            busy_cpu_seconds=_difference(busy, self._busy),
+            cpus=self._scope.cpus if self._scope else 0.0,
+            container_cpu_seconds=_difference(contained, self._contained),
+            cut=cut,
+        )
+        self._busy, self._contained = busy, contained
+        self._tallies = {}
+        self._started_ns, self._started_at = now, now_utc
+        return window
 
     def _read(self) -> None:
         now = self._monotonic_ns()

@@ -110,6 +110,13 @@ def _zone(name: str, value: Any) -> str:
     return text.upper()
 
 
+def _address(name: str, value: Any) -> str:
+    text = str(value).strip()
+    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#@]*)?", text):
+        raise _refuse(name, "it is not an http address", "Write it as http://10.0.0.7:9100/metrics, without a password")
+    return text
+
+
 def _setting(check: Check, default: Any = None, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"check": check}, repr=not secret)
 
@@ -138,7 +145,8 @@ class Settings:
         sample_interval_seconds: Length of a window, 0.1 to 60 s.
         emit_interval_seconds: Length of a record, 1 s to 1 h, whole windows.
         first_record_seconds: When the first record comes, so that a newcomer sees something.
-        meter: `auto`, `powercap`, `model`, or the name of another meter.
+        meter: `auto`, `powercap`, `exporter`, `model`, or the name of another meter.
+        exporter_url: Where an exporter on this machine serves joules: node_exporter, Kepler or Scaphandre.
         gpu: Read GPUs through NVML: `auto`, `on`, `off`.
         psys: Read the platform domain instead of package and DRAM.
         sysfs_root: Where /sys is; `/host/sys` in a Kubernetes pod with a host mount.
@@ -177,6 +185,7 @@ class Settings:
     emit_interval_seconds: float = _setting(_number(1, 3600, "seconds"), 60.0)
     first_record_seconds: float = _setting(_number(0.1, 3600, "seconds"), 10.0)
     meter: str = _setting(_text, "auto")
+    exporter_url: str | None = _setting(_address)
     gpu: str = _setting(_one_of("auto", "on", "off"), "auto")
     psys: bool = _setting(_truth, False)
     sysfs_root: Path = _setting(_path, Path("/sys"))

@@ -9,7 +9,7 @@ Electricity Maps writes them, and the ISO 3166 countries with states or province
 """
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cache
@@ -220,6 +220,6 @@ def _zones() -> frozenset[str]:
     return frozenset(zones)
 
 
-def _table(name: str) -> csv.DictReader[str]:
+def _table(name: str) -> Iterator[Mapping[str, str]]:
     text = files("carbon_sdk.intensity").joinpath("data", name).read_text(encoding="utf-8")
-    return csv.DictReader(text.splitlines())
+    return iter(csv.DictReader(text.splitlines()))

@@ -64,7 +64,8 @@ def checked(
         IntensityError: It cannot; the message says which of its parts and by how much.
     """
     problem = (
-        _wrong_number(value)
+        _wrong_shape(value)
+        or _wrong_number(value)
         or _wrong_kind(value, signal, emission_scope)
         or _wrong_place(value, place)
         or _wrong_time(value, now, when)
@@ -72,6 +73,16 @@ def checked(
     if problem:
         raise IntensityError(source, f"refused: {problem}")
     return value
+
+
+def _wrong_shape(value: object) -> str | None:
+    """A provider is foreign code: what it hands over may be anything."""
+    if not isinstance(value, Intensity):
+        return f"a {type(value).__name__}, not an Intensity"
+    for name, kind in (("observed_at", datetime), ("valid_until", datetime), ("zone", str)):
+        if not isinstance(getattr(value, name), kind):
+            return f"{name} is a {type(getattr(value, name)).__name__}"
+    return None
 
 
 def _wrong_number(value: Intensity) -> str | None:

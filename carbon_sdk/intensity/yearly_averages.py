@@ -2,6 +2,7 @@
 
 Each row of `data/yearly_averages.csv` carries its year, source and licence. All rows are lifecycle averages: direct
 values of states and provinces exist, but the two must not meet in one sum, so those zones answer with their country.
+A row of 0 g/kWh in the source (Central African Republic) was left out: over a life cycle nothing weighs nothing.
 """
 
 import csv

@@ -7,6 +7,7 @@ from pathlib import Path
 from carbon_sdk.meters import cgroup, hardware
 from carbon_sdk.meters.absent import MeterAbsentError
 from carbon_sdk.meters.estimate import Estimate, estimate
+from carbon_sdk.meters.exporter import SETTING, ExporterMeter
 from carbon_sdk.meters.hardware import Hardware
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.modelled import ModelledMeter
@@ -65,18 +66,20 @@ def detect(
     instance_type: str | None = None,
     idle_watts: float | None = None,
     interval_seconds: float = 1.0,
+    exporter_url: str | None = None,
 ) -> Detected:
     """Look at the machine and open what serves. It never raises: a chosen meter that does not serve is reported.
 
     Args:
         sysfs_root: Where /sys is.
         procfs_root: Where /proc is.
-        choice: `auto`, `powercap` or `model`.
+        choice: `auto`, `powercap`, `exporter` or `model`.
         psys: Read the platform domain instead of package and DRAM.
         gpu: True or False whether to look for GPUs; None looks, quietly.
         instance_type: The cloud's name of the machine, if set or asked for.
         idle_watts: Watts of the idle scope, if set: the model starts from there.
         interval_seconds: How often the meters will be read.
+        exporter_url: Where an exporter on this machine serves joules; None asks none.
     """
     machine = hardware.look(Path(procfs_root), Path(sysfs_root))
     groups = cgroup.hierarchies(Path(procfs_root))
@@ -104,7 +107,18 @@ def detect(
             maximum_watts=max(MAXIMUM_WATTS, TDP_FACTOR * tdp),
         )
 
-    cpu, reports = _first({"powercap": powercap, "model": model}, choice)
+    def exporter() -> Meter:
+        if exporter_url is None:
+            raise MeterAbsentError(
+                "no address of an exporter is set",
+                f"Set {SETTING} to that of node_exporter, Kepler or Scaphandre on this machine",
+            )
+        return ExporterMeter(exporter_url, procfs=procfs_root, psys=psys)
+
+    meters: dict[str, Callable[[], Meter]] = {"powercap": powercap}
+    if exporter_url is not None or choice == "exporter":
+        meters["exporter"] = exporter
+    cpu, reports = _first({**meters, "model": model}, choice)
     return Detected(
         cpu=cpu, gpu=None, reports=tuple(reports), hardware=machine, limit=limit, instance_type=instance_type
     )

@@ -39,6 +39,8 @@ class Reading:
             (GPU idle power, a model's idle watts); None where it does not.
         process_share: The share of the joules above idle that this process used, 0 to 1, where the meter itself knows
             (per-process SM utilisation); None where it does not. CPU domains leave it None: CPU time says it.
+        waiting: The counter has not moved since the previous reading: the joules of this stretch come with a later one,
+            and the window goes on until then.
     """
 
     domain: Domain
@@ -50,6 +52,7 @@ class Reading:
     gap: str | None = None
     idle_joules: float | None = None
     process_share: float | None = None
+    waiting: bool = False
 
 
 class Scope(Protocol):

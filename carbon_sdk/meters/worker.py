@@ -39,8 +39,12 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._stuck_since: float | None = None
 
-    def call(self, function: Callable[[], T]) -> T:
+    def call(self, function: Callable[[], T], *, limit_seconds: float | None = None) -> T:
         """What the function returns or raises.
+
+        Args:
+            function: The call.
+            limit_seconds: How long to wait for this one; as long as for all when None.
 
         Raises:
             StuckError: It did not answer in time, or an earlier call still has not.
@@ -57,11 +61,12 @@ class Worker:
             self._stuck_since = None
         self._start()
         self._calls.put(function)
+        limit_seconds = self._limit_seconds if limit_seconds is None else limit_seconds
         try:
-            answer, error = self._answers.get(timeout=self._limit_seconds)
+            answer, error = self._answers.get(timeout=limit_seconds)
         except queue.Empty:
-            self._stuck_since = time.monotonic() - self._limit_seconds
-            raise StuckError(f"{self._name} did not answer within {self._limit_seconds:g} s") from None
+            self._stuck_since = time.monotonic() - limit_seconds
+            raise StuckError(f"{self._name} did not answer within {limit_seconds:g} s") from None
         if error is not None:
             raise error
         result: T = answer
