@@ -8,18 +8,22 @@ from collections import deque
 from collections.abc import Callable
 
 from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, SpanUse, Use
-from carbon_sdk.cpu.driver import LOCK, SLOTS, THREAD, Slot, Tally, drive
+from carbon_sdk.cpu.driver import LOCK, SLOTS, SLOTS_LOCK, STALE_NS, THREAD, Owner, Slot, Tally, drive
 from carbon_sdk.cpu.hooks import bound, follow_threads
 from carbon_sdk.cpu.tasks import TaskFactory, follow_tasks_of, followed
 
 __all__ = [
+    "LOCK",
     "OTHER",
     "SDK",
+    "STALE_NS",
     "THREAD",
     "Account",
     "AccountKind",
     "Clock",
     "Cut",
+    "Owner",
+    "Slot",
     "SpanUse",
     "Tally",
     "Use",
@@ -45,7 +49,7 @@ class Clock:
         self._reset()
 
     def _reset(self) -> None:
-        self.touched: deque[Tally] = deque()
+        self.touched: deque[Owner] = deque()
         self._accounts: dict[Account, Account] = {}
         self._gpu_open: dict[Tally, None] = {}
         self._gpu_ns: dict[Tally, float] = {}
@@ -74,6 +78,7 @@ class Clock:
             self._factories.clear()
             for slot in _slots():
                 slot.loop = None
+                slot.cells = {}
 
     def after_fork(self, *, on_error: Callable[[str, BaseException], None]) -> None:
         """In a child: forget everything of the parent."""
@@ -104,6 +109,7 @@ class Clock:
                 self._factories.append(factory)
         follow_threads()
         slot.loop = loop
+        slot.cells = {}
 
     def account(self, account: Account, *, known: bool = False) -> Account:
         """The account itself, or `other` when there are too many.
@@ -138,34 +144,34 @@ class Clock:
         """CPU by account since the last cut; steps that run now are cut. Called by carbon_sdk's own thread."""
         self.move_gpu(None)
         gpu, self._gpu_ns = self._gpu_ns, {}
-        open_ns: dict[Tally, int] = {}
+        open_ns: dict[Owner, int] = {}
         for slot in _slots():
             owner = slot.owner
             if owner is not None and owner.touched is self.touched:
                 open_ns[owner] = open_ns.get(owner, 0) + slot.open_ns()
         accounts: dict[Account, Use] = {}
         spans: list[SpanUse] = []
-        waiting: list[Tally] = []
+        waiting: list[Owner] = []
         seen: set[int] = set()
-        for tally in [*self._drained(), *open_ns, *gpu]:
-            if id(tally) in seen:
+        for owner in [*self._drained(), *open_ns, *gpu]:
+            if id(owner) in seen:
                 continue
-            seen.add(id(tally))
-            account = tally.resolve()
+            seen.add(id(owner))
+            account = owner.resolve()
             if account is None:
-                if not tally.ended:
-                    waiting.append(tally)
+                if not owner.ended:
+                    waiting.append(owner)
                 continue
-            tally.dirty = False
-            self._take(tally, account, open_ns.get(tally, 0), gpu.get(tally, 0.0) / 1e9, accounts, spans)
-        for tally in waiting:
-            self.touched.append(tally)
+            owner.dirty = False
+            gpu_seconds = gpu.get(owner, 0.0) / 1e9 if isinstance(owner, Tally) else 0.0
+            self._take(owner, account, open_ns.get(owner, 0), gpu_seconds, accounts, spans)
+        self.touched.extend(waiting)
         now_ns = time.process_time_ns()
         process_ns, self._process_ns = now_ns - self._process_ns, now_ns
         self._take_own(accounts)
         return Cut(accounts=accounts, spans=spans, process_cpu_seconds=process_ns / 1e9, late_cpu_seconds=0.0)
 
-    def _drained(self) -> list[Tally]:
+    def _drained(self) -> list[Owner]:
         drained = []
         while self.touched:
             drained.append(self.touched.popleft())
@@ -173,31 +179,23 @@ class Clock:
 
     def _take(
         self,
-        tally: Tally,
+        owner: Owner,
         account: Account,
         open_ns: int,
         gpu_seconds: float,
         accounts: dict[Account, Use],
         spans: list[SpanUse],
     ) -> None:
-        with LOCK:
-            given_ns = max(tally.total_ns + open_ns - tally.taken_ns, 0)
-            tally.taken_ns += given_ns
-            requests, tally.requests = tally.requests, 0
-            errors, tally.errors = tally.errors, 0
-            duration_ns, tally.duration_ns = tally.duration_ns, 0
-            units, tally.units = tally.units, None
         use = accounts.setdefault(account, Use())
+        with LOCK:
+            given_ns = max(owner.total_ns + open_ns - owner.taken_ns, 0)
+            owner.taken_ns += given_ns
+        if isinstance(owner, Tally):
+            _take_counts(owner, use)
         use.cpu_seconds += given_ns / 1e9
-        use.requests += requests
-        use.errors += errors
-        use.duration_seconds += duration_ns / 1e9
         use.gpu_seconds += gpu_seconds
-        use.approximate |= tally.approximate
-        for unit, amount in (units or {}).items():
-            use.units[unit] = use.units.get(unit, 0.0) + amount
-        if tally.span is not None:
-            spans.append(SpanUse(tally.span, given_ns / 1e9, gpu_seconds, tally.ended))
+        if owner.shown is not None:
+            spans.append(SpanUse(owner.shown, given_ns / 1e9, gpu_seconds, owner.ended))
 
     def _take_own(self, accounts: dict[Account, Use]) -> None:
         if self._own_ns is None or threading.get_ident() != self._own_thread:
@@ -208,5 +206,18 @@ class Clock:
 
 
 def _slots() -> list[Slot]:
-    with LOCK:
+    with SLOTS_LOCK:
         return list(SLOTS)
+
+
+def _take_counts(tally: Tally, use: Use) -> None:
+    """Give what a tally has counted since the last cut to a window's use."""
+    counted = tally.requests, tally.errors, tally.duration_ns
+    use.requests += counted[0] - tally.taken[0]
+    use.errors += counted[1] - tally.taken[1]
+    use.duration_seconds += (counted[2] - tally.taken[2]) / 1e9
+    tally.taken = counted
+    use.approximate |= tally.approximate
+    for unit, amount in list(tally.units.items()):
+        use.units[unit] = use.units.get(unit, 0.0) + amount - tally.taken_units.get(unit, 0.0)
+        tally.taken_units[unit] = amount

@@ -27,8 +27,8 @@ monotonic_ns = time.monotonic_ns
 thread_time_ns = time.thread_time_ns
 
 
-class Tally:
-    """CPU nanoseconds and what else was counted for one request or span.
+class Owner:
+    """Whose steps they are: CPU nanoseconds of one request or span.
 
     Only the thread of `slot` adds to `ns`; others add to `other_ns` under the lock. The cut never writes to either: it
     remembers in `taken_ns` what it has given out.
@@ -36,45 +36,30 @@ class Tally:
     Args:
         account: Where it counts; None while that is not known, and for good where nobody wants to know.
         touched: Where it announces that it has something to give.
+        slot: The slot of the thread that it was made on.
     """
 
-    __slots__ = (
-        "account",
-        "approximate",
-        "dirty",
-        "duration_ns",
-        "ended",
-        "errors",
-        "ns",
-        "other_ns",
-        "requests",
-        "slot",
-        "span",
-        "taken_ns",
-        "touched",
-        "units",
-    )
+    __slots__ = ("account", "dirty", "ended", "ns", "other_ns", "slot", "taken_ns", "touched")
 
-    def __init__(self, account: Account | None, touched: "deque[Tally]") -> None:
+    def __init__(self, account: Account | None, touched: "deque[Owner]", slot: "Slot") -> None:
         self.account = account
         self.touched = touched
-        self.slot = THREAD.slot
+        self.slot = slot
         self.ns = 0
         self.other_ns = 0
         self.taken_ns = 0
-        self.requests = 0
-        self.errors = 0
-        self.duration_ns = 0
-        self.approximate = False
         self.dirty = False
         self.ended = False
-        self.span: object = None
-        self.units: dict[str, float] | None = None
 
     @property
     def total_ns(self) -> int:
         """All nanoseconds booked so far."""
         return self.ns + self.other_ns
+
+    @property
+    def shown(self) -> object:
+        """The span that its joules are told to; None where there is none."""
+        return None
 
     def touch(self) -> None:
         """Tell the next cut to look here."""
@@ -86,12 +71,54 @@ class Tally:
         return self.account
 
 
+class Tally(Owner):
+    """An owner that also counts what has ended: of a span, or of an endpoint on one thread.
+
+    Args:
+        account: Where it counts.
+        touched: Where it announces that it has something to give.
+    """
+
+    __slots__ = ("approximate", "duration_ns", "errors", "requests", "span", "taken", "taken_units", "units")
+
+    def __init__(self, account: Account | None, touched: "deque[Owner]") -> None:
+        super().__init__(account, touched, THREAD.slot)
+        self.requests = 0
+        self.errors = 0
+        self.duration_ns = 0
+        self.taken = (0, 0, 0)
+        self.approximate = False
+        self.span: object = None
+        self.units: dict[str, float] = {}
+        self.taken_units: dict[str, float] = {}
+
+    @property
+    def shown(self) -> object:
+        """The span that its joules are told to."""
+        return self.span
+
+    def count(self, unit: str, amount: float) -> None:
+        """So many functional units more."""
+        self.units[unit] = self.units.get(unit, 0.0) + amount
+        if not self.dirty:
+            self.touch()
+
+    def finish(self, duration_ns: int, *, failed: bool) -> None:
+        """Something of this account has ended."""
+        self.requests += 1
+        self.errors += failed
+        self.duration_ns += duration_ns
+        if not self.dirty:
+            self.touch()
+
+
 class Slot:
     """Who is running on one thread, and the last reading of its clocks."""
 
     __slots__ = (
         "__weakref__",
         "booked_ns",
+        "cells",
         "clock_id",
         "cpu_ns",
         "driven",
@@ -103,9 +130,10 @@ class Slot:
     )
 
     def __init__(self) -> None:
-        self.owner: Tally | None = None
+        self.owner: Owner | None = None
         self.driven = False  # the running step is driven: when it suspends, its owner goes with it
         self.loop: object = None
+        self.cells: dict[Any, Any] = {}  # of the middleware: an endpoint's tally on this thread, by its route
         self.start_ns = 0
         self.cpu_ns = thread_time_ns()
         self.read_ns = monotonic_ns()
@@ -113,17 +141,21 @@ class Slot:
         self.total_ns = 0
         read = getattr(time, "pthread_getcpuclockid", None)
         self.clock_id = int(read(threading.get_ident())) if read is not None else None
-        with LOCK:
+        with SLOTS_LOCK:
             SLOTS.add(self)
 
-    def begin(self, owner: Tally | None, now_ns: int) -> None:
+    def begin(self, owner: Owner | None, now_ns: int) -> None:
         """Begin a stretch; the one before must be closed."""
         if now_ns - self.read_ns > STALE_NS:
-            self.cpu_ns = thread_time_ns()
-            self.read_ns = now_ns
-            self.booked_ns = 0
+            self.reread(now_ns)
         self.owner = owner
         self.start_ns = now_ns
+
+    def reread(self, now_ns: int) -> None:
+        """Take a new reading of the thread's CPU clock before a step, the last one being stale."""
+        self.cpu_ns = thread_time_ns()
+        self.read_ns = now_ns
+        self.booked_ns = 0
 
     def close(self, now_ns: int) -> None:
         """Book the stretch that ran until now to the running owner."""
@@ -145,7 +177,7 @@ class Slot:
         if not owner.dirty:
             owner.touch()
 
-    def switch(self, owner: Tally | None) -> Tally | None:
+    def switch(self, owner: Owner | None) -> Owner | None:
         """Close the running stretch and begin one of another owner; answers who ran until now."""
         now_ns = monotonic_ns()
         before = self.owner
@@ -181,8 +213,10 @@ class Slot:
 
 SLOTS: "weakref.WeakSet[Slot]" = weakref.WeakSet()
 """The slot of every living thread that has run a step: a thread is the process's, whoever measures it."""
-LOCK = threading.RLock()
-"""Guards `SLOTS`, and what tallies are given from threads that are not their own."""
+SLOTS_LOCK = threading.RLock()
+LOCK = threading.Lock()
+"""Guards what owners are given from threads that are not their own. Nothing that the garbage collector tracks is made
+while it is held: a generator that the collector closes books too, and would wait for ever."""
 
 
 class _Thread(threading.local):
@@ -195,47 +229,54 @@ class _Thread(threading.local):
 THREAD = _Thread()
 
 
+NOT_STARTED = object()
+
+
 @coroutine
-def drive(inner: Coroutine[Any, Any, Any], owner: Tally) -> Generator[Any, Any, Any]:
+def drive(inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_STARTED) -> Generator[Any, Any, Any]:
     """Run a coroutine, each of its steps booked to its owner.
 
-    A span that a step leaves open owns the steps after it. Exceptions, cancellation and closing pass through.
+    A span that a step leaves open owns the steps after it. Exceptions, cancellation and closing pass through. The dozen
+    lines that begin and end a step stand here and not in functions: two calls would cost a step a third of its price.
 
     Args:
         inner: The coroutine.
         owner: Who owns its first step.
+        waiting_for: What it suspended on, where its first step was taken elsewhere.
 
     Returns:
         What the coroutine returns.
     """
     thrown: BaseException | None = None
     value: Any = None
+    send = inner.send
     while True:
+        if waiting_for is not NOT_STARTED:
+            value = None
+            try:
+                value = yield waiting_for
+            except BaseException as exc:  # cancellation, `throw`, `close`: all of it is the inner one's to see
+                thrown = exc
         slot = THREAD.slot
-        outer, driven = slot.owner, slot.driven
+        outer = slot.owner
+        driven = slot.driven
         now_ns = monotonic_ns()
         if outer is not None:
             slot.close(now_ns)
-        slot.begin(owner, now_ns)
+        if now_ns - slot.read_ns > STALE_NS:
+            slot.reread(now_ns)
+        slot.owner = owner
         slot.driven = True
+        slot.start_ns = now_ns
         try:
-            if thrown is None:
-                waiting_for = inner.send(value)
-            else:
-                try:
-                    waiting_for = inner.throw(thrown)
-                finally:
-                    thrown = None
+            waiting_for = send(value) if thrown is None else inner.throw(thrown)
         except StopIteration as stop:
             return stop.value
         finally:
+            thrown = None
             now_ns = monotonic_ns()
             slot.close(now_ns)
             owner = slot.owner or owner
             slot.driven = driven
             slot.owner = outer
             slot.start_ns = now_ns
-        try:
-            value = yield waiting_for
-        except BaseException as exc:  # cancellation, `throw`, `close`: all of it is the inner one's to see
-            thrown = exc

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
-from carbon_sdk.cpu.driver import THREAD, Tally
+from carbon_sdk.cpu.driver import THREAD, Owner
 
 _wrapped: set[str] = set()
 
 
-def bound(function: Callable[..., Any], owner: Tally) -> Callable[..., Any]:
+def bound(function: Callable[..., Any], owner: Owner) -> Callable[..., Any]:
     """The function, its CPU time booked to an owner on whatever thread it runs."""
 
     @functools.wraps(function, assigned=("__module__", "__name__", "__qualname__", "__doc__"), updated=())

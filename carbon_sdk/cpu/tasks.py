@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any, cast
 
-from carbon_sdk.cpu.driver import THREAD, Tally, drive
+from carbon_sdk.cpu.driver import THREAD, Owner, drive
 
 
 class TaskFactory:
@@ -27,7 +27,7 @@ class TaskFactory:
         return asyncio.Task(coro, loop=loop, **options)
 
 
-def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: Tally) -> Coroutine[Any, Any, Any]:
+def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: Owner) -> Coroutine[Any, Any, Any]:
     """A coroutine of the same name whose steps are the owner's."""
     outer: Any = _driven(coro, owner)
     outer.__name__ = getattr(coro, "__name__", outer.__name__)
@@ -35,7 +35,7 @@ def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: T
     return cast(Coroutine[Any, Any, Any], outer)
 
 
-async def _driven(coro: Any, owner: Tally) -> Any:
+async def _driven(coro: Any, owner: Owner) -> Any:
     return await drive(coro, owner)
 
 

@@ -8,12 +8,13 @@ An endpoint is the HTTP method and the route's template, `GET /items/{id}`, moun
 path never becomes a name: what no route answers is `GET (no route)`.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from carbon_sdk.carbon import Carbon, default
-from carbon_sdk.cpu.clock import THREAD, Account, Clock, Tally, drive
+from carbon_sdk.cpu.clock import LOCK, STALE_NS, THREAD, Account, Clock, Owner, Slot, Tally, drive
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,6 +27,7 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS
 NO_ROUTE = "(no route)"
 
 monotonic_ns = time.monotonic_ns
+running_loop = asyncio._get_running_loop  # the public one raises, at ten times the cost
 
 
 class CarbonMiddleware:
@@ -40,44 +42,67 @@ class CarbonMiddleware:
         self.app = app
         self.carbon = carbon
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(  # noqa: PLR0915  # one frame: another await layer costs each request 80 ns
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Serve one connection as the application does."""
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        owner = THREAD.slot.owner
-        if (owner is not None and isinstance(owner, RequestTally)) or kind not in ("http", "websocket"):
+        slot = THREAD.slot
+        if isinstance(slot.owner, RequestOwner) or kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         carbon = self.carbon or default()
-        if not carbon.running:
+        clock = carbon.clock
+        if not clock.running:
             if carbon.disabled:
                 await self.app(scope, receive, send)
                 return
             carbon.start()
-        clock = carbon.clock
-        clock.follow_loop()
-        tally = RequestTally(scope, clock)
+        if slot.loop is not running_loop():
+            clock.follow_loop()
         begun_ns = monotonic_ns()
-        failed = True
+        request = RequestOwner(scope, clock, slot, begun_ns)
 
         async def watched(message: Message) -> None:
+            await send(message)
             kind = message["type"]
             if kind == "http.response.start":
-                tally.failed = message["status"] >= 500
-            await send(message)
-            if kind == "http.response.body" and not message.get("more_body"):
-                tally.finish(begun_ns)
+                request.failed = message["status"] >= 500
+            elif kind == "http.response.body" and not message.get("more_body"):
+                request.finish()
 
+        coro = self.app(scope, receive, watched)
+        if begun_ns - slot.read_ns > STALE_NS:
+            slot.reread(begun_ns)
+        driven = slot.driven
+        slot.owner = request
+        slot.driven = True
+        slot.start_ns = begun_ns
+        failed = True
         try:
-            await drive(self.app(scope, receive, watched), tally)  # type: ignore[arg-type]
+            try:
+                for first in coro.__await__():  # the first step by hand: what never suspends needs no driver
+                    waiting_for = first
+                    break
+                else:
+                    failed = False
+                    return
+            finally:
+                slot.close(monotonic_ns())
+                owner = slot.owner or request
+                slot.owner = None
+                slot.driven = driven
+            if request.dirty:
+                request.touch()
+            await drive(coro, owner, waiting_for)  # type: ignore[arg-type]
             failed = False
         finally:
             if failed:
-                tally.failed = True
-            tally.finish(begun_ns)
-            tally.end()
+                request.failed = True
+            request.end()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start with the application; hand everything over when it shuts down."""
@@ -94,46 +119,87 @@ class CarbonMiddleware:
         await self.app(scope, receive, closing)
 
 
-class RequestTally(Tally):
-    """The tally of one request: its endpoint is known once a route has matched."""
+class RequestOwner(Owner):
+    """Owns the steps of one request; at its end it hands all that it was given to its endpoint's tally.
 
-    __slots__ = ("clock", "failed", "finished", "scope")
+    Args:
+        scope: The connection.
+        clock: The CPU account.
+        slot: The calling thread's.
+        begun_ns: When the request began.
+    """
 
-    def __init__(self, scope: Scope, clock: Clock) -> None:
-        super().__init__(None, clock.touched)
+    __slots__ = ("begun_ns", "cell", "clock", "failed", "scope")
+
+    def __init__(self, scope: Scope, clock: Clock, slot: Slot, begun_ns: int) -> None:
+        self.account = None
+        self.touched = clock.touched
+        self.slot = slot
+        self.ns = self.other_ns = self.taken_ns = 0
+        self.dirty = True  # nobody needs to look at it before it suspends for the first time, or ends
+        self.ended = self.failed = False
+        self.cell: Tally | None = None
         self.scope: Scope | None = scope
         self.clock = clock
-        self.failed = False
-        self.finished = False
+        self.begun_ns = begun_ns
 
-    def finish(self, begun_ns: int) -> None:
+    def finish(self) -> Tally:
         """The last body byte was sent, or the connection has ended: the request counts here, once."""
-        if not self.finished:
-            self.finished = True
-            self.duration_ns += monotonic_ns() - begun_ns
-            self.errors += self.failed
-            self.requests += 1
-            if not self.dirty:
-                self.touch()
+        cell = self.cell
+        if cell is None:
+            cell = self.cell = self._cell()
+            cell.requests += 1
+            cell.errors += self.failed
+            cell.duration_ns += monotonic_ns() - self.begun_ns
+        return cell
 
     def end(self) -> None:
-        """The application has returned: the endpoint is what is known by now."""
-        if self.account is None and self.scope is not None:
-            self._name(self.scope, endpoint_of(self.scope) or _unrouted(self.scope))
+        """The application has returned: hand over to the endpoint, which is known by now if ever."""
+        cell = self.finish()
+        with LOCK:
+            given_ns = self.ns + self.other_ns - self.taken_ns
+            self.taken_ns += given_ns
+            cell.ns += given_ns
+        if not cell.dirty:
+            cell.touch()
+        self.account = cell.account
         self.scope = None
         self.ended = True
+        self.dirty = False
 
     def resolve(self) -> Account | None:
         """The endpoint's account; None while no route has matched."""
-        if self.account is None and self.scope is not None:
-            endpoint = endpoint_of(self.scope)
+        scope = self.scope
+        if self.account is None and scope is not None:
+            endpoint = endpoint_of(scope)
             if endpoint is not None:
-                self._name(self.scope, endpoint)
+                self.account = self._account(endpoint)
         return self.account
 
-    def _name(self, scope: Scope, endpoint: str) -> None:
+    def _cell(self) -> Tally:
+        """The tally of the endpoint on this thread, by route and method."""
+        scope = self.scope
+        assert scope is not None, "a request that has ended counts no more"
+        cells = THREAD.slot.cells
+        route = scope.get("route")
+        kept: Any = cells.get(id(route))
+        if kept is not None and kept[0] is route and kept[1] == scope.get("root_path"):
+            cell: Tally | None = kept[2].get(scope.get("method"))
+            if cell is not None:
+                return cell
+        account = self._account(endpoint_of(scope) or f"{_method(scope)} {NO_ROUTE}")
+        cell = cells.get(account)
+        if cell is None:
+            cell = cells[account] = Tally(account, self.touched)
+        if route is not None and scope.get("method") in METHODS:
+            if kept is None or kept[0] is not route or kept[1] != scope.get("root_path"):
+                kept = cells[id(route)] = (route, scope.get("root_path"), {})
+            kept[2][scope["method"]] = cell
+        return cell
+
+    def _account(self, endpoint: str) -> Account:
         known = not endpoint.endswith(NO_ROUTE)
-        self.account = self.clock.account(Account("request", endpoint, endpoint), known=known)
+        return self.clock.account(Account("request", endpoint, endpoint), known=known)
 
 
 def endpoint_of(scope: Scope) -> str | None:
@@ -159,7 +225,3 @@ def _method(scope: Scope) -> str:
         return "WEBSOCKET"
     method = scope["method"]
     return method if method in METHODS else "_OTHER"
-
-
-def _unrouted(scope: Scope) -> str:
-    return f"{_method(scope)} {NO_ROUTE}"

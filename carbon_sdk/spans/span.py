@@ -181,10 +181,7 @@ class Span:
             amount: How many, at least 0.
         """
         if self.tally is not None and amount >= 0:
-            units = self.tally.units = self.tally.units or {}
-            units[unit] = units.get(unit, 0.0) + amount
-            if not self.tally.dirty:
-                self.tally.touch()
+            self.tally.count(unit, amount)
 
     def end(self, *, failed: bool) -> None:
         """The block has ended."""
@@ -195,9 +192,7 @@ class Span:
             self._settled.set()
             return
         if self.parent is None and tally.account is not None and tally.account.kind == "worker":
-            tally.requests += 1
-            tally.errors += failed
-            tally.duration_ns += duration_ns
+            tally.finish(duration_ns, failed=failed)
         tally.ended = True
         tally.touch()
 

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
-from carbon_sdk.cpu.clock import THREAD, Account, AccountKind, Clock, Tally
+from carbon_sdk.cpu.clock import THREAD, Account, AccountKind, Clock, Owner
 from carbon_sdk.spans.span import Estimator, Span
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -141,11 +141,11 @@ class Track(ContextDecorator):
         return call
 
 
-_LOOSE: ContextVar[Tally | None] = ContextVar("carbon_sdk_loose", default=None)
+_LOOSE: ContextVar[Owner | None] = ContextVar("carbon_sdk_loose", default=None)
 """The open span of a task that cannot be driven; whoever inherits it after its end is not charged to it."""
 
 
-def _loose_around() -> Tally | None:
+def _loose_around() -> Owner | None:
     tally = _LOOSE.get()
     return None if tally is None or tally.ended else tally
 
@@ -160,9 +160,9 @@ class _Open:
             return
         slot = THREAD.slot
         self._loose = not slot.driven and _in_loop()
-        self._outer: Tally | None = slot.owner or (_loose_around() if self._loose else None)
+        self._outer: Owner | None = slot.owner or (_loose_around() if self._loose else None)
         account = self._account(name, kind, self._outer)
-        parent = self._outer.span if self._outer is not None else None
+        parent = self._outer.shown if self._outer is not None else None
         self.span = Span(
             account, clock=self._clock, estimator=found[1], parent=parent if isinstance(parent, Span) else None
         )
@@ -174,7 +174,7 @@ class _Open:
             self._clock.move_gpu(self.span.tally, opened=True)
         self.resume()
 
-    def _account(self, name: str, kind: AccountKind, outer: Tally | None) -> Account:
+    def _account(self, name: str, kind: AccountKind, outer: Owner | None) -> Account:
         assert self._clock is not None, "only an open span of a running clock has an account"
         if outer is None:
             return self._clock.account(Account(kind, name, name))
