@@ -72,6 +72,8 @@ async def assemble(
                 idle_watts=settings.idle_watts,
                 interval_seconds=settings.sample_interval_seconds,
                 exporter_url=settings.exporter_url,
+                visible_devices=settings.source.get("CUDA_VISIBLE_DEVICES"),
+                pci_order=settings.source.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID",
             )
             _tell(found, log)
             meters = [meter for meter in (found.cpu, found.gpu) if meter is not None]

@@ -46,7 +46,10 @@ def utc_moment(text: str) -> datetime:
         raise WireError(f"{text[:40]!r} is not an ISO 8601 time") from exc
     if moment.tzinfo is None:
         raise WireError(f"{text[:40]!r} has no offset; write Z for UTC")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as exc:
+        raise WireError(f"{text[:40]!r} lies outside the years 1 to 9999") from exc
 
 
 def to_object(emission: Emission) -> dict[str, Any]:

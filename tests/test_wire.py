@@ -89,6 +89,7 @@ def test_anything_else_is_refused_with_a_wire_error(junk: object) -> None:
         ("units", {"x": None}),
         ("window_start", "2026-03-29T18:00:00"),
         ("window_start", "yesterday"),
+        ("window_start", "0001-01-01T00:00:00+05:00"),
         ("window_end", "2026-03-29T17:00:00Z"),
         ("service", "x" * 513),
         ("service", "a\x00b"),

@@ -1,7 +1,7 @@
 """Which meters serve on this machine, and why the others do not: counters before models, the first that serves."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from carbon_sdk.meters import cgroup, hardware
@@ -11,6 +11,7 @@ from carbon_sdk.meters.exporter import SETTING, ExporterMeter
 from carbon_sdk.meters.hardware import Hardware
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.modelled import ModelledMeter
+from carbon_sdk.meters.nvml import NVMLMeter
 from carbon_sdk.meters.powercap import MAXIMUM_WATTS, PowercapMeter
 from carbon_sdk.meters.scope import ContainerScope, MachineScope
 
@@ -67,6 +68,8 @@ def detect(
     idle_watts: float | None = None,
     interval_seconds: float = 1.0,
     exporter_url: str | None = None,
+    visible_devices: str | None = None,
+    pci_order: bool = False,
 ) -> Detected:
     """Look at the machine and open what serves. It never raises: a chosen meter that does not serve is reported.
 
@@ -80,6 +83,8 @@ def detect(
         idle_watts: Watts of the idle scope, if set: the model starts from there.
         interval_seconds: How often the meters will be read.
         exporter_url: Where an exporter on this machine serves joules; None asks none.
+        visible_devices: CUDA_VISIBLE_DEVICES as this process has it; None where it is not set.
+        pci_order: CUDA_DEVICE_ORDER is PCI_BUS_ID.
     """
     machine = hardware.look(Path(procfs_root), Path(sysfs_root))
     groups = cgroup.hierarchies(Path(procfs_root))
@@ -119,8 +124,20 @@ def detect(
     if exporter_url is not None or choice == "exporter":
         meters["exporter"] = exporter
     cpu, reports = _first({**meters, "model": model}, choice)
+    gpus, report = None, MeterReport(meter="nvml", serves=False, reason="turned off")
+    if gpu is not False:
+        gpus, report = _built(
+            "nvml", lambda: NVMLMeter(procfs=procfs_root, visible=visible_devices, pci_order=pci_order)
+        )
+        if gpu and gpus is None and report.remedy is None:
+            report = replace(report, remedy="GPUs were asked for: install NVIDIA's driver, or turn them off")
     return Detected(
-        cpu=cpu, gpu=None, reports=tuple(reports), hardware=machine, limit=limit, instance_type=instance_type
+        cpu=cpu,
+        gpu=gpus,
+        reports=(*reports, report),
+        hardware=machine,
+        limit=limit,
+        instance_type=instance_type,
     )
 
 
@@ -134,12 +151,18 @@ def _first(meters: dict[str, Callable[[], Meter]], choice: str) -> tuple[Meter |
         elif serving is not None:
             reports.append(MeterReport(meter=name, serves=False, reason=f"not needed: {serving.name} serves"))
         else:
-            try:
-                serving = build()
-                reports.append(MeterReport(meter=name, serves=True, reason=serving.basis))
-            except MeterAbsentError as exc:
-                reports.append(MeterReport(meter=name, serves=False, reason=exc.reason, remedy=exc.remedy))
+            serving, report = _built(name, build)
+            reports.append(report)
     return serving, reports
+
+
+def _built(name: str, build: Callable[[], Meter]) -> tuple[Meter | None, MeterReport]:
+    """The meter, or why it does not serve."""
+    try:
+        meter = build()
+    except MeterAbsentError as exc:
+        return None, MeterReport(meter=name, serves=False, reason=exc.reason, remedy=exc.remedy)
+    return meter, MeterReport(meter=name, serves=True, reason=meter.basis)
 
 
 def _model(

@@ -113,6 +113,25 @@ def test_on_this_machine_something_serves() -> None:
     found.cpu.close()
 
 
+def test_gpus_that_are_turned_off_are_not_looked_for(procfs: ProcfsTree, tmp_path: Path) -> None:
+    """And it is said."""
+    found = seen(procfs, tmp_path)
+
+    assert found.gpu is None
+    assert said(found)["nvml"] == (False, "turned off")
+
+
+def test_a_machine_without_nvidia_says_so_quietly(procfs: ProcfsTree, tmp_path: Path) -> None:
+    """No remedy, so no warning; a driver is reported whatever the machine of the tests has."""
+    found = detect(sysfs_root=tmp_path, procfs_root=procfs.root)
+    *_, report = found.reports
+    if found.gpu is not None:
+        found.gpu.close()
+
+    assert report.meter == "nvml"
+    assert report.serves is (found.gpu is not None)
+
+
 @pytest.mark.parametrize("choice", ["auto", "model"])
 def test_the_reports_name_every_meter(procfs: ProcfsTree, tmp_path: Path, choice: str) -> None:
     """In the order in which they are asked."""
