@@ -3,7 +3,7 @@
 It loads on carbon_sdk's own thread, so that neither importing the package nor the first request pays for it.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -33,6 +33,8 @@ from carbon_sdk.statement import Terms
 PROVIDERS = "carbon_sdk.providers"
 SINKS = "carbon_sdk.sinks"
 
+Forgive = Callable[[SettingsError], None]
+
 
 @asynccontextmanager
 async def assemble(
@@ -44,6 +46,7 @@ async def assemble(
     provider: IntensityProvider | None,
     sinks: Mapping[str, Sink] | None,
     totals: Sequence[TotalsSink],
+    forgive: Forgive,
 ) -> AsyncIterator[Line]:
     """The line of one process, ready to run; closed when the block ends.
 
@@ -55,9 +58,10 @@ async def assemble(
         provider: Grid intensity; built when None. The static averages stand behind it.
         sinks: By name; built when None.
         totals: Take running totals.
+        forgive: Told of a setting that cannot be used; it raises, or the default serves instead.
 
     Raises:
-        SettingsError: A provider or sink cannot be built.
+        SettingsError: A setting cannot be used, and `forgive` has raised it.
     """
     async with AsyncExitStack() as stack:
         container: Scope | None = None
@@ -86,11 +90,11 @@ async def assemble(
         http = HTTP()
         stack.push_async_callback(http.aclose)
         static = YearlyAverages()
-        place = _place(settings, log)
-        chain = _chain(settings, provider, static, http)
+        place = _place(settings, log, forgive)
+        chain = _chain(settings, provider, static, http, forgive)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
-        built = _sinks(settings, http, log) if sinks is None else {}
+        built = _sinks(settings, http, log, forgive) if sinks is None else {}
         totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
         for sink in totals:
             stack.push_async_callback(_close, sink, log)
@@ -143,8 +147,8 @@ def _tell(found: Detected, log: Log) -> None:
             log.event("carbon.meter", level="warning", meter=report.meter, problem=report.reason, remedy=report.remedy)
 
 
-def _place(settings: Settings, log: Log) -> Place:
-    """Where the energy is used. An unknown zone raises in strict mode; else it is told once and the world answers."""
+def _place(settings: Settings, log: Log, forgive: Forgive) -> Place:
+    """Where the energy is used; the world where what was set names no place."""
     try:
         return locate(
             zone=settings.zone,
@@ -157,29 +161,37 @@ def _place(settings: Settings, log: Log) -> Place:
             warn=lambda text: log.event("carbon.place", level="warning", problem=text),
         )
     except SettingsError as exc:
-        if settings.strict:
-            raise
-        log.fault("settings", exc)
+        forgive(exc)
         return Place(known_by="default")
 
 
 def _chain(
-    settings: Settings, provider: IntensityProvider | None, static: YearlyAverages, http: HTTP
+    settings: Settings, provider: IntensityProvider | None, static: YearlyAverages, http: HTTP, forgive: Forgive
 ) -> IntensityProvider:
     """`Fallback(Cached(A), Cached(B), ..., YearlyAverages())`."""
     if provider is not None:
         return Fallback(provider, static, allow_mixed_scope=True)
     links: list[IntensityProvider] = []
     for name in settings.provider_order:
-        if name == static.name:
-            links.append(static)
-        elif name == Constant.name:
-            links.append(_constant(settings))
-        else:
-            links.append(Cached(cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http))))
+        try:
+            links.append(_provider(name, settings, static, http))
+        except SettingsError as exc:
+            forgive(exc)
     if static not in links:
         links.append(static)
-    return Fallback(*links, allow_mixed_scope=settings.allow_mixed_scope)
+    try:
+        return Fallback(*links, allow_mixed_scope=settings.allow_mixed_scope)
+    except SettingsError as exc:
+        forgive(exc)
+        return Fallback(links[0], *([] if links[0] is static else [static]))
+
+
+def _provider(name: str, settings: Settings, static: YearlyAverages, http: HTTP) -> IntensityProvider:
+    if name == static.name:
+        return static
+    if name == Constant.name:
+        return _constant(settings)
+    return Cached(cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http)))
 
 
 def _constant(settings: Settings) -> Constant:
@@ -192,7 +204,7 @@ def _constant(settings: Settings) -> Constant:
         ) from exc
 
 
-def _sinks(settings: Settings, http: HTTP, log: Log) -> dict[str, object]:
+def _sinks(settings: Settings, http: HTTP, log: Log, forgive: Forgive) -> dict[str, object]:
     """The sinks of the settings; one that cannot open what it needs is told of, and the others serve."""
     built = {}
     for name in settings.sinks:
@@ -200,6 +212,8 @@ def _sinks(settings: Settings, http: HTTP, log: Log) -> dict[str, object]:
             built[name] = _plugin("sinks", SINKS, name, settings, http)
         except SinkError as exc:
             log.fault(f"sink.{name}", exc, remedy="nothing goes to this sink")
+        except SettingsError as exc:
+            forgive(exc)
     return built
 
 

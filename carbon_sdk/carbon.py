@@ -63,8 +63,20 @@ class Carbon:
         self.provider = provider
         self.sinks = sinks
         self.totals = totals
+        self.forgiving = False
+        """A setting that cannot be used is told once and left at its default, instead of raised."""
         self._lock = threading.Lock()
         self._thread: _Thread | None = None
+
+    def forgive(self, problem: SettingsError) -> None:
+        """Tell of a setting that cannot be used.
+
+        Raises:
+            SettingsError: The problem itself, unless this `Carbon` was built from the environment alone.
+        """
+        if not self.forgiving or self.settings.strict:
+            raise problem
+        self.log.fault(f"settings.{problem.setting}", problem)
 
     @property
     def disabled(self) -> bool:
@@ -224,6 +236,7 @@ class _Thread(threading.Thread):
             provider=carbon.provider,
             sinks=carbon.sinks,
             totals=carbon.totals,
+            forgive=carbon.forgive,
         ) as line:
             self.line = line
             self.ready.set()
@@ -252,8 +265,9 @@ def default() -> Carbon:
     if _default is None:
         problems: list[SettingsError] = []
         carbon = Carbon(from_environment(on_error=problems.append))
+        carbon.forgiving = True
         for problem in problems:
-            carbon.log.fault("settings", problem)
+            carbon.forgive(problem)
         with _claims:
             _default = _default or carbon
     return _default

@@ -2,6 +2,9 @@
 
 import asyncio
 import os
+import subprocess
+import sys
+import textwrap
 import time
 from collections.abc import AsyncIterator, Generator
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 
 from carbon_sdk import Carbon, CarbonSDKError, SettingsError, track
+from carbon_sdk.settings import environment
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
@@ -154,3 +158,30 @@ async def test_a_disabled_carbon_measures_nothing() -> None:
     carbon.start()
 
     assert not carbon.running
+
+
+def test_with_settings_from_the_environment_alone_a_bad_one_is_told_and_the_default_serves() -> None:
+    """An unknown zone, provider and sink: one line each, and records still come, priced by the world's average."""
+    code = textwrap.dedent(
+        """
+        import carbon_sdk
+
+        with carbon_sdk.track("job") as span:
+            sum(range(10**6))
+        span.wait_settled(10)
+        print(span.emissions_g is not None, span.intensity.zone)
+        """
+    )
+    bad = {
+        "CARBON_SDK_ZONE": "QQ-XX",
+        "CARBON_SDK_PROVIDER": "nowhere",
+        "CARBON_SDK_SINKS": "structlog,nothing",
+        "CARBON_SDK_SERVCE": "misspelt",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**environment(), **bad}
+    )
+
+    assert done.stdout.split() == ["True", "WORLD"]
+    for name in ("CARBON_SDK_ZONE", "CARBON_SDK_PROVIDER", "CARBON_SDK_SINKS", "CARBON_SDK_SERVICE"):
+        assert name in done.stderr
