@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Callable
 
 from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, SpanUse, Use
-from carbon_sdk.cpu.driver import LOCK, SLOTS, SLOTS_LOCK, STALE_NS, THREAD, Owner, Slot, Tally, drive
+from carbon_sdk.cpu.driver import LOCK, LONG_NS, SLOTS, SLOTS_LOCK, STALE_NS, THREAD, Owner, Slot, Tally, drive
 from carbon_sdk.cpu.hooks import bound, follow_threads
 from carbon_sdk.cpu.tasks import TaskFactory, follow_tasks_of, followed
 
 __all__ = [
     "LOCK",
+    "LONG_NS",
     "OTHER",
     "SDK",
     "STALE_NS",
@@ -77,8 +78,7 @@ class Clock:
                 factory.active = False
             self._factories.clear()
             for slot in _slots():
-                slot.loop = None
-                slot.cells = {}
+                slot.follow(None, None)
 
     def after_fork(self, *, on_error: Callable[[str, BaseException], None]) -> None:
         """In a child: forget everything of the parent."""
@@ -88,6 +88,7 @@ class Clock:
         self._reset()
         own = THREAD.slot
         own.owner = None
+        own.follow(None, None)
         SLOTS.clear()
         SLOTS.add(own)
         own.cpu_ns, own.read_ns, own.booked_ns = time.thread_time_ns(), time.monotonic_ns(), 0
@@ -101,15 +102,14 @@ class Clock:
         """Follow the tasks that are made in the running loop from now on; cheap where they are followed already."""
         loop = asyncio.get_running_loop()
         slot = THREAD.slot
-        if slot.loop is loop:
+        if slot.loop is loop and slot.clock is self:
             return
         with self._lock:
             factory = follow_tasks_of(loop)
             if factory not in self._factories:
                 self._factories.append(factory)
         follow_threads()
-        slot.loop = loop
-        slot.cells = {}
+        slot.follow(loop, self)
 
     def account(self, account: Account, *, known: bool = False) -> Account:
         """The account itself, or `other` when there are too many.

@@ -8,13 +8,12 @@ An endpoint is the HTTP method and the route's template, `GET /items/{id}`, moun
 path never becomes a name: what no route answers is `GET (no route)`.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from carbon_sdk.carbon import Carbon, default
-from carbon_sdk.cpu.clock import LOCK, STALE_NS, THREAD, Account, Clock, Owner, Slot, Tally, drive
+from carbon_sdk.cpu.clock import LOCK, LONG_NS, STALE_NS, THREAD, Account, Clock, Owner, Slot, Tally, drive
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +26,6 @@ METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS
 NO_ROUTE = "(no route)"
 
 monotonic_ns = time.monotonic_ns
-running_loop = asyncio._get_running_loop  # the public one raises, at ten times the cost
 
 
 class CarbonMiddleware:
@@ -42,66 +40,76 @@ class CarbonMiddleware:
         self.app = app
         self.carbon = carbon
 
-    async def __call__(  # noqa: PLR0915  # one frame: another await layer costs each request 80 ns
-        self, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection as the application does."""
-        kind = scope["type"]
-        if kind == "lifespan":
-            await self._lifespan(scope, receive, send)
-            return
         slot = THREAD.slot
-        if isinstance(slot.owner, RequestOwner) or kind not in ("http", "websocket"):
-            await self.app(scope, receive, send)
+        clock = slot.clock
+        if (
+            slot.owner is not None
+            or clock is None
+            or not slot.loop_runs()
+            or scope["type"] != "http"
+            or (self.carbon is not None and self.carbon.clock is not clock)
+        ):
+            await self._otherwise(scope, receive, send)
             return
-        carbon = self.carbon or default()
-        clock = carbon.clock
-        if not clock.running:
-            if carbon.disabled:
-                await self.app(scope, receive, send)
-                return
-            carbon.start()
-        if slot.loop is not running_loop():
-            clock.follow_loop()
         begun_ns = monotonic_ns()
         request = RequestOwner(scope, clock, slot, begun_ns)
-
-        async def watched(message: Message) -> None:
-            await send(message)
-            kind = message["type"]
-            if kind == "http.response.start":
-                request.failed = message["status"] >= 500
-            elif kind == "http.response.body" and not message.get("more_body"):
-                request.finish()
-
-        coro = self.app(scope, receive, watched)
+        coro = self.app(scope, receive, request.watch(send))
         if begun_ns - slot.read_ns > STALE_NS:
             slot.reread(begun_ns)
         driven = slot.driven
         slot.owner = request
         slot.driven = True
         slot.start_ns = begun_ns
-        failed = True
         try:
             try:
                 for first in coro.__await__():  # the first step by hand: what never suspends needs no driver
                     waiting_for = first
                     break
                 else:
-                    failed = False
                     return
             finally:
-                slot.close(monotonic_ns())
+                now_ns = monotonic_ns()
+                stretch_ns = now_ns - slot.start_ns
                 owner = slot.owner or request
+                if owner is request and stretch_ns < LONG_NS:  # as `slot.close` does, without a call
+                    request.ns += stretch_ns
+                    slot.booked_ns += stretch_ns
+                    slot.total_ns += stretch_ns
+                else:
+                    slot.close(now_ns)
                 slot.owner = None
                 slot.driven = driven
             if request.dirty:
                 request.touch()
             await drive(coro, owner, waiting_for)  # type: ignore[arg-type]
-            failed = False
+        except BaseException:
+            request.failed = True
+            raise
         finally:
-            if failed:
-                request.failed = True
+            request.end()
+
+    async def _otherwise(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what is no request, or the first on its loop, or one inside a span."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        slot = THREAD.slot
+        carbon = self.carbon or default()
+        carbon.start()
+        if carbon.disabled or isinstance(slot.owner, RequestOwner) or scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        carbon.clock.follow_loop()
+        request = RequestOwner(scope, carbon.clock, slot, monotonic_ns())
+        request.touch()
+        try:
+            await drive(self.app(scope, receive, request.watch(send)), request)  # type: ignore[arg-type]
+        except BaseException:
+            request.failed = True
+            raise
+        finally:
             request.end()
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,6 +151,24 @@ class RequestOwner(Owner):
         self.clock = clock
         self.begun_ns = begun_ns
 
+    def watch(self, send: Send) -> Send:
+        """`send`, with the response's status and its last byte seen."""
+
+        def watched(message: Message) -> Awaitable[None]:  # no coroutine of its own: that costs a message 250 ns
+            kind = message["type"]
+            if kind == "http.response.body":
+                if not message.get("more_body"):
+                    return self._deliver_last(send, message)
+            elif kind == "http.response.start":
+                self.failed = message["status"] >= 500
+            return send(message)
+
+        return watched
+
+    async def _deliver_last(self, send: Send, message: Message) -> None:
+        await send(message)
+        self.finish()
+
     def finish(self) -> Tally:
         """The last body byte was sent, or the connection has ended: the request counts here, once."""
         cell = self.cell
@@ -155,11 +181,11 @@ class RequestOwner(Owner):
 
     def end(self) -> None:
         """The application has returned: hand over to the endpoint, which is known by now if ever."""
-        cell = self.finish()
+        cell = self.cell or self.finish()
         with LOCK:
             given_ns = self.ns + self.other_ns - self.taken_ns
             self.taken_ns += given_ns
-            cell.ns += given_ns
+        cell.ns += given_ns
         if not cell.dirty:
             cell.touch()
         self.account = cell.account
@@ -178,23 +204,29 @@ class RequestOwner(Owner):
 
     def _cell(self) -> Tally:
         """The tally of the endpoint on this thread, by route and method."""
-        scope = self.scope
-        assert scope is not None, "a request that has ended counts no more"
+        scope: Any = self.scope  # still there: a request that has ended counts no more
         cells = THREAD.slot.cells
         route = scope.get("route")
-        kept: Any = cells.get(id(route))
-        if kept is not None and kept[0] is route and kept[1] == scope.get("root_path"):
-            cell: Tally | None = kept[2].get(scope.get("method"))
-            if cell is not None:
-                return cell
+        known = cells.get(id(route))
+        if known is not None:
+            same, root_path, by_method = known
+            if same is route and root_path == scope.get("root_path"):
+                cell: Tally | None = by_method.get(scope.get("method"))
+                if cell is not None:
+                    return cell
+        return self._new_cell(scope, cells)
+
+    def _new_cell(self, scope: Scope, cells: dict[Any, Any]) -> Tally:
         account = self._account(endpoint_of(scope) or f"{_method(scope)} {NO_ROUTE}")
-        cell = cells.get(account)
+        cell: Tally | None = cells.get(account)
         if cell is None:
             cell = cells[account] = Tally(account, self.touched)
-        if route is not None and scope.get("method") in METHODS:
-            if kept is None or kept[0] is not route or kept[1] != scope.get("root_path"):
-                kept = cells[id(route)] = (route, scope.get("root_path"), {})
-            kept[2][scope["method"]] = cell
+        route, root_path, method = scope.get("route"), scope.get("root_path"), scope.get("method")
+        if route is not None and method in METHODS:
+            known: Any = cells.get(id(route))
+            if known is None or known[0] is not route or known[1] != root_path:
+                known = cells[id(route)] = (route, root_path, {})
+            known[2][method] = cell
         return cell
 
     def _account(self, endpoint: str) -> Account:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 
 from carbon_sdk import Carbon, CarbonMiddleware, track
+from carbon_sdk.cpu.clock import Tally, drive
 from carbon_sdk.emission import Emission
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 
@@ -273,6 +275,42 @@ async def test_a_span_in_a_request_is_an_account_of_the_same_root() -> None:
     assert records["resize"].cpu_seconds == pytest.approx(BURN_SECONDS, rel=0.3)
     assert records["GET /img"].cpu_seconds == pytest.approx(BURN_SECONDS, rel=0.5)
     assert records["resize"].requests == 0
+
+
+async def test_a_span_around_a_request_keeps_what_it_used_before_and_after() -> None:
+    """A job that calls the application in its own task, and goes on in the same step."""
+    sink = RecordingSink()
+    carbon = Carbon(
+        meters=[FakeMeter(20.0)],
+        provider=FixedIntensity(100.0),
+        sinks={"record": sink},
+        emit_interval_seconds=3600,
+        first_record_seconds=3600,
+    )
+    measured = CarbonMiddleware(app, carbon=carbon)
+    scope = {"type": "http", "method": "GET", "path": "/inline/7", "query_string": b"", "headers": []}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def job() -> None:
+        async with track("job"):
+            burn()
+            await measured(dict(scope), receive, send)
+            burn()
+
+    async with carbon:
+        carbon.clock.follow_loop()
+        await measured(dict(scope), receive, send)
+        await drive(job(), Tally(None, deque(maxlen=1)))
+    records = {emission.name: emission for emission in sink.emissions}
+
+    assert records["job"].cpu_seconds == pytest.approx(2 * BURN_SECONDS, rel=0.3)
+    assert records["GET /inline/{number}"].cpu_seconds == pytest.approx(2 * BURN_SECONDS, rel=0.3)
+    assert records["GET /inline/{number}"].requests == 2
 
 
 async def test_a_second_middleware_inside_passes_through() -> None:
