@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
-from carbon_sdk import plugins
+from carbon_sdk import embodied, plugins
 from carbon_sdk.cpu.clock import Clock
+from carbon_sdk.embodied import Embodied
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.http import HTTP
 from carbon_sdk.identity import identify
@@ -20,6 +21,7 @@ from carbon_sdk.intensity.location import locate
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
 from carbon_sdk.log import Log
+from carbon_sdk.meters.coefficients import find_instance
 from carbon_sdk.meters.detect import Detected, detect
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.scope import ContainerScope
@@ -32,6 +34,8 @@ from carbon_sdk.statement import Terms
 
 PROVIDERS = "carbon_sdk.providers"
 SINKS = "carbon_sdk.sinks"
+
+BYTES_PER_GIB = 2**30  # memory is sold in these and called GB
 
 Forgive = Callable[[SettingsError], None]
 
@@ -65,6 +69,7 @@ async def assemble(
     """
     async with AsyncExitStack() as stack:
         container: Scope | None = None
+        found: Detected | None = None
         if meters is None:
             found = detect(
                 sysfs_root=settings.sysfs_root,
@@ -94,6 +99,8 @@ async def assemble(
         chain = _chain(settings, provider, static, http, forgive)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
+        making = _embodied(settings, found)
+        basis = "; ".join(meter.basis for meter in meters) or "nothing can be measured here"
         built = _sinks(settings, http, log, forgive) if sinks is None else {}
         totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
         for sink in totals:
@@ -110,11 +117,12 @@ async def assemble(
                 ),
                 meter="+".join(meter.name for meter in meters) or "none",
                 meter_scope=scope.kind if scope else "machine",
-                basis="; ".join(meter.basis for meter in meters) or "nothing can be measured here",
+                basis=basis if making is None else f"{basis}; {making.basis}",
                 idle_policy=settings.idle_policy,
                 place=str(place),
                 pue=settings.pue or 1.0,
                 wall_factor=settings.wall_factor,
+                embodied_g_per_second=None if making is None else making.g_per_second,
             ),
             provider=chain,
             static=static,
@@ -138,6 +146,30 @@ async def assemble(
         )
         log.flush()
         yield line
+
+
+def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
+    """The making of the machine: as set, by its cloud type, by its parts; None where nothing tells."""
+    years = settings.lifetime_years
+    if settings.embodied_g is not None:
+        return embodied.of_setting(settings.embodied_g, lifetime_years=years)
+    if found is None:
+        return None
+    instance = find_instance(found.instance_type) if found.instance_type else None
+    if instance is not None and instance.embodied_kg_server is not None and instance.server_vcpus is not None:
+        return embodied.of_instance(
+            instance.embodied_kg_server,
+            vcpus=instance.vcpus,
+            server_vcpus=instance.server_vcpus,
+            source=instance.source,
+            lifetime_years=years,
+        )
+    machine = found.hardware
+    if machine.virtual or machine.cpu.sockets is None or machine.memory_bytes is None:
+        return None
+    return embodied.of_server(
+        sockets=machine.cpu.sockets, memory_gb=machine.memory_bytes / BYTES_PER_GIB, lifetime_years=years
+    )
 
 
 def _tell(found: Detected, log: Log) -> None:

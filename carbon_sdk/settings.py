@@ -168,8 +168,9 @@ class Settings:
         pue: Power usage effectiveness of the data centre, 1 to 3; known by cloud region, else 1.0.
         wall_factor: From measured domains to the wall, 1 to 5; not applied when absent.
         operator: Who runs the machine: `own` or `cloud`; decides the scope in reports.
-        embodied_g: Grams CO2e of making the whole machine; bundled defaults when absent.
-        lifetime_years: Years over which that is spread.
+        embodied_g: Grams CO2e of making the machine that the meter reads (a VM: its part of the host); a published
+            default when absent, where one fits.
+        lifetime_years: Years over which that is spread; 4 when absent.
         sinks: Sinks in order, by name.
         log_file: Write the structured log lines of records to this file instead of the host's logging.
         state_dir: Folder for state that survives a restart (learnt idle power, spool); XDG state when absent.
