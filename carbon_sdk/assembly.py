@@ -172,6 +172,30 @@ def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
     )
 
 
+@asynccontextmanager
+async def intensity_chain(settings: Settings, log: Log) -> AsyncIterator[tuple[Fallback, Place]]:
+    """Whom the line would ask for the grid intensity, and where; closed when the block ends.
+
+    Args:
+        settings: What to build.
+        log: Takes warnings.
+
+    Raises:
+        SettingsError: A setting cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        http = HTTP()
+        stack.push_async_callback(http.aclose)
+        place = _place(settings, log, _refuse)
+        chain = _chain(settings, None, YearlyAverages(), http, _refuse)
+        stack.push_async_callback(chain.aclose)
+        yield chain, place
+
+
+def _refuse(problem: SettingsError) -> None:
+    raise problem
+
+
 def _tell(found: Detected, log: Log) -> None:
     """One line for each meter that could serve here and does not."""
     for report in found.reports:
@@ -199,7 +223,7 @@ def _place(settings: Settings, log: Log, forgive: Forgive) -> Place:
 
 def _chain(
     settings: Settings, provider: IntensityProvider | None, static: YearlyAverages, http: HTTP, forgive: Forgive
-) -> IntensityProvider:
+) -> Fallback:
     """`Fallback(Cached(A), Cached(B), ..., YearlyAverages())`."""
     if provider is not None:
         return Fallback(provider, static, allow_mixed_scope=True)

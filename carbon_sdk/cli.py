@@ -1,11 +1,13 @@
 """The command `carbon-sdk`: argument parsing, nothing else."""
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from carbon_sdk.errors import CarbonSDKError
+from carbon_sdk.log import Log, to_stream
 from carbon_sdk.settings import environment, from_environment
 
 Command = Callable[[argparse.Namespace], int]
@@ -20,7 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == ["collector"]:  # it has a parser of its own, `--help` included
+        arguments = argparse.Namespace(command=_collector, words=words[1:])
+    else:
+        arguments = _parser().parse_args(words)
     command: Command = arguments.command
     try:
         return command(arguments)
@@ -28,13 +34,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"carbon-sdk: {exc}\n")
         return 2
     except ModuleNotFoundError as exc:
-        extra = {"fastapi": "demo", "uvicorn": "demo", "rich": "cli"}.get(exc.name or "")
+        extra = _extra_of(arguments, exc.name or "")
         if extra is None:
             raise
         sys.stderr.write(f'carbon-sdk: {exc.name} is not installed. pip install "carbon-sdk[{extra}]"\n')
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _extra_of(arguments: argparse.Namespace, module: str) -> str | None:
+    """The extra that brings a missing module; None where it is none of ours."""
+    if arguments.command is _collector:
+        return "collector" if not module.startswith("carbon_sdk") else None
+    return {"fastapi": "demo", "uvicorn": "demo", "rich": "cli"}.get(module)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +59,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--json", action="store_true", help="print one JSON object")
     demo.add_argument("--log", type=Path, default=Path("carbon.log"), help="file for the log lines (carbon.log)")
     demo.set_defaults(command=_demo)
+
+    intensity = commands.add_parser("intensity", help="show how dirty a kWh is now, who says so, and how it is known")
+    intensity.add_argument("zone", nargs="?", help="a zone as Electricity Maps names it, DE or DK-DK1; else as set")
+    intensity.add_argument("--forecast", action="store_true", help="draw the coming hours too")
+    intensity.add_argument("--watch", action="store_true", help="follow it until interrupted")
+    intensity.add_argument("--json", action="store_true", help="print one JSON object, a line for each look")
+    intensity.set_defaults(command=_intensity)
+
+    commands.add_parser("collector", help="one collector for all services: `carbon-sdk collector --help`")
     return parser
 
 
@@ -54,6 +76,29 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from_environment()  # a setting that cannot be used is told before anything starts
     return drive.main(environment(), seconds=arguments.seconds, as_json=arguments.json, log=arguments.log)
+
+
+def _intensity(arguments: argparse.Namespace) -> int:
+    from carbon_sdk.assembly import intensity_chain  # noqa: PLC0415  # `demo` and `--help` do not wait for it
+    from carbon_sdk.intensity import terminal  # noqa: PLC0415  # needs the extra `cli`
+
+    settings = from_environment(**({} if arguments.zone is None else {"zone": arguments.zone}))
+    log = Log(to_stream(sys.stderr))
+
+    async def show() -> int:
+        async with intensity_chain(settings, log) as (chain, place):
+            log.flush()
+            return await terminal.show(
+                chain, place, forecast=arguments.forecast, watch=arguments.watch, as_json=arguments.json
+            )
+
+    return asyncio.run(show())
+
+
+def _collector(arguments: argparse.Namespace) -> int:
+    from carbon_sdk.collector import __main__ as collector  # noqa: PLC0415  # needs the extra `collector`
+
+    return collector.main(arguments.words)
 
 
 if __name__ == "__main__":

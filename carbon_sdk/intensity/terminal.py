@@ -117,7 +117,8 @@ def _view(
     facts.add_row("method", value.method or "-")
     facts.add_row("licence", value.licence or "-")
     facts.add_row("credit", value.attribution or "-")
-    links = Table("source", "kind", "answered", "failed", "asked upstream", "again in", "last problem", box=None)
+    links = Table("source", "kind", "answered", "failed", "asked", "again in", "last problem", box=None)
+    links.columns[0].no_wrap = True
     for link in chain.state():
         links.add_row(*_link(link))
     parts: list[RenderableType] = [head, facts, Text(), links]

@@ -1,0 +1,89 @@
+"""The command `carbon-sdk`: what it prints, and with which exit code it ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from carbon_sdk.cli import main
+
+
+@pytest.fixture(autouse=True)
+def quiet_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the person who runs the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+
+def test_without_a_key_the_intensity_is_static_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """No network, no token: the bundled average answers, marked."""
+    assert main(["intensity", "FR", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+
+    assert (told["zone"], told["quality"], told["source"]) == ("FR", "static", "yearly_averages")
+    assert 0.0 < told["g_per_kwh"] < 200.0
+    assert told["licence"]
+    assert told["known_by"] == "setting"
+
+
+def test_a_person_reads_value_source_and_credit(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first line says the value and how it is known; the source's name is whole in 80 columns."""
+    assert main(["intensity", "DE"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert "g CO2e/kWh  DE  static, average, lifecycle, by yearly_averages" in lines[0]
+    assert any(line.split()[:1] == ["yearly_averages"] for line in lines)
+    assert any("Our World in Data" in line for line in lines)
+
+
+def test_a_place_that_is_not_known_is_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    """The value goes to stdout alone, so that it can be piped."""
+    assert main(["intensity", "--json"]) == 0
+    printed = capsys.readouterr()
+
+    assert json.loads(printed.out)["zone"] == "WORLD"
+    assert "CARBON_SDK_ZONE" in printed.err
+
+
+def test_an_unknown_zone_names_the_setting_and_its_kin(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit code 2, one line, no traceback."""
+    assert main(["intensity", "DEE"]) == 2
+    printed = capsys.readouterr()
+
+    assert not printed.out
+    assert "CARBON_SDK_ZONE" in printed.err
+    assert "DE" in printed.err
+
+
+def test_a_forecast_that_nobody_has_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The value is shown all the same; the exit code tells a script."""
+    assert main(["intensity", "DE", "--forecast", "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+
+    assert told["forecast"] == []
+    assert "forecast" in told["forecast_problem"]
+
+
+def test_the_collectors_words_reach_the_collector(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Its own parser answers, `--help` included."""
+    made = main(["collector", "token", "make", "--data", str(tmp_path / "c"), "--scope", "write"])
+    assert made == 0
+    secret = capsys.readouterr().out.strip().splitlines()[-1]
+    assert main(["collector", "token", "list", "--data", str(tmp_path / "c")]) == 0
+    listed = capsys.readouterr().out
+
+    assert "write" in listed
+    assert secret not in listed
+    with pytest.raises(SystemExit) as ended:
+        main(["collector", "--help"])
+    assert ended.value.code == 0
+    assert "serve" in capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """A newcomer sees what there is."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    printed = capsys.readouterr().out
+
+    assert all(name in printed for name in ("demo", "intensity", "collector"))
