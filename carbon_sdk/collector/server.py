@@ -9,8 +9,9 @@ import contextlib
 import gc
 import json
 import os
+import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,31 @@ def run(service: Coroutine[Any, Any, None]) -> None:
         runner.run(service)
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, which tells when it listens, and does not raise a signal again before the store is closed."""
+
+    def __init__(self, config: uvicorn.Config, listens: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listens = listens
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and tell."""
+        await super().startup(sockets)
+        self._listens()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT end the service; the process then ends by itself, with 0."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+
 async def serve(
     store: Store,
     folder: Path,
@@ -156,9 +182,12 @@ async def serve(
         host, port = listening.getsockname()[:2]
         scheme = "https" if serving.tls_certificate else "http"
         shown = f"[{host}]" if ":" in host else host
-        log("collector_started", url=f"{scheme}://{shown}:{port}", folder=str(folder), tokens=len(tokens.all()))
+
+        def listens() -> None:
+            log("collector_started", url=f"{scheme}://{shown}:{port}", folder=str(folder), tokens=len(tokens.all()))
+
         async with _control(folder / SOCKET, commands, log):
-            await uvicorn.Server(config).serve(sockets=[listening])
+            await _Server(config, listens).serve(sockets=[listening])
     finally:
         await store.aclose()
         log("collector_stopped", folder=str(folder))

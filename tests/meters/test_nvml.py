@@ -468,13 +468,13 @@ def test_an_index_may_mean_any_card_where_they_differ(cards: Cards, clock: Clock
 def test_a_call_that_hangs_is_a_gap_and_never_joined_by_a_second(cards: Cards, clock: Clock, meter_of: Build) -> None:
     """One thread waits; when the driver is back, counting begins anew."""
     cards.add()
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     meter = meter_of(read_seconds=0.05)
     meter.read()
     cards.say(hang=1)
     clock.sleep(1)
     gaps = [meter.read()[0].gap for _ in range(3)]
-    waiting = threading.active_count() - threads
+    waiting = len(set(threading.enumerate()) - threads)
     cards.say(hang=0)
     reading = meter.read()[0]
     while "not answered" in (reading.gap or ""):
