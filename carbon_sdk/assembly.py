@@ -265,7 +265,7 @@ def _sinks(settings: Settings, http: HTTP, log: Log, forgive: Forgive) -> dict[s
     built = {}
     for name in settings.sinks:
         try:
-            built[name] = _plugin("sinks", SINKS, name, settings, http)
+            built[name] = _plugin("sinks", SINKS, name, settings, http, state_dir=str(settings.state_folder))
         except SinkError as exc:
             log.fault(f"sink.{name}", exc, remedy="nothing goes to this sink")
         except SettingsError as exc:
@@ -285,12 +285,12 @@ async def _close(sink: TotalsSink, log: Log) -> None:
         log.fault(f"sink.{type(sink).__name__}", exc)
 
 
-def _plugin(setting: str, group: str, name: str, settings: Settings, http: HTTP) -> object:
+def _plugin(setting: str, group: str, name: str, settings: Settings, http: HTTP, **more: str) -> object:
     try:
         build: Any = plugins.load(group, name)
     except plugins.PluginError as exc:
         raise SettingsError(f"CARBON_SDK_{setting.upper()}", str(exc), "Install it or correct the name") from exc
-    return build(settings.options(name), http)
+    return build({**settings.options(name), **more}, http)
 
 
 def _reserved_share(settings: Settings, scope: Scope | None, container: Scope | None) -> float | None:

@@ -1,0 +1,126 @@
+"""Records to the collector of all services, at least once and in order, so that it keeps each of them once.
+
+A batch waits in the spool before it is sent and leaves it when the collector has answered, so neither an absent
+collector nor the sudden end of this process loses any. Retries, their jitter, and `Retry-After` are the HTTP client's.
+"""
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from carbon_sdk.emission import Emission
+from carbon_sdk.errors import SettingsError
+from carbon_sdk.http import HTTP, HTTPError, Reply
+from carbon_sdk.log import Log, to_host
+from carbon_sdk.sinks.spool import Spool, records_of
+from carbon_sdk.wire import to_json
+
+SPOOL_BYTES = 64 * 1024 * 1024
+"""About a million records, gzipped."""
+SENT_AGAIN = frozenset({408, 425, 426, 429})
+"""Answers below 500 that may change: too slow, too early, an older collector, too many at once (RFC 9110, RFC 6585)."""
+NEWER_SCHEMA = 426
+
+
+class CollectorSink:
+    """Sends batches as gzipped JSON.
+
+    Args:
+        url: The collector's address, `https://carbon.example.org`.
+        http: The client.
+        spool: Where batches wait.
+        token: With the scope `write`; None where the collector has no tokens.
+        log: Told what went wrong.
+    """
+
+    def __init__(self, url: str, *, http: HTTP, spool: Spool, token: str | None = None, log: Log | None = None) -> None:
+        self._url = f"{url.rstrip('/')}/v1/emissions"
+        self._http = http
+        self._spool = spool
+        self._token = token
+        self._log = log or Log(to_host())
+        self._told_dropped = 0
+        self.refused_records = 0
+        """Records that the collector will never take."""
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, str], http: HTTP) -> "CollectorSink":
+        """Built by settings.
+
+        Raises:
+            SettingsError: `CARBON_SDK_COLLECTOR_URL` is no address, or `CARBON_SDK_COLLECTOR_SPOOL_BYTES` no number.
+        """
+        url = options.get("url", "")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+            raise SettingsError(
+                "CARBON_SDK_COLLECTOR_URL",
+                "it is not set" if not url else "it is no address of a collector",
+                "Give scheme, host and port alone, as http://127.0.0.1:8321",
+            )
+        text = options.get("spool_bytes", str(SPOOL_BYTES))
+        if not (text.isascii() and text.isdigit() and 0 < int(text) < 2**50):
+            raise SettingsError("CARBON_SDK_COLLECTOR_SPOOL_BYTES", "it is not a whole number", "Give bytes, 67108864")
+        spool = Spool(Path(options["state_dir"]) / "spool", maximum_bytes=int(text))
+        return cls(url, http=http, spool=spool, token=options.get("token") or None)
+
+    async def write(self, emissions: Sequence[Emission], /) -> None:
+        """Let a batch wait, and send what waits as far as it goes; what is not sent goes on waiting."""
+        body = gzip.compress(f"[{','.join(map(to_json, emissions))}]".encode(), 6)
+        self._spool.put(body, len(emissions))
+        if self._spool.problem is not None:
+            self._fault("spool", self._spool.problem, "records wait in memory and are lost if the process is killed")
+        await self._send_waiting()
+        if self._spool.dropped_records > self._told_dropped:
+            self._told_dropped = self._spool.dropped_records
+            self._fault("spool.full", f"{self._told_dropped} records dropped", "the oldest make room: see spool_bytes")
+
+    async def aclose(self) -> None:
+        """Send what waits if the collector is there; the rest stays in the spool for the next process."""
+        try:
+            await self._send_waiting()
+        finally:
+            self._spool.close()
+
+    async def _send_waiting(self) -> None:
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        if self._token is not None:
+            headers["authorization"] = f"Bearer {self._token}"
+        secrets = () if self._token is None else (self._token,)
+        while (waiting := self._spool.oldest()) is not None:
+            name, body = waiting
+            try:
+                reply = await self._http.send(
+                    "POST", self._url, content=body, headers=headers, secrets=secrets, repeatable=True
+                )
+            except HTTPError as exc:
+                if exc.kind != "paused":
+                    self._fault("away", str(exc), "records wait in the spool")
+                return
+            if reply.status in SENT_AGAIN or reply.status >= 500:
+                older = "the collector is older than this service: update it. " if reply.status == NEWER_SCHEMA else ""
+                self._fault("busy", f"the collector answered {reply.status}", f"{older}Records wait in the spool")
+                return
+            self._spool.remove(name)
+            refused = _refused(reply, records_of(name))
+            if refused:
+                self.refused_records += refused
+                problem = f"the collector answered {reply.status}: {reply.excerpt()}"
+                self._fault("refused", problem, f"{self.refused_records} records are lost; check address and token")
+
+    def _fault(self, kind: str, problem: str, remedy: str) -> None:
+        self._log.fault(f"sink.collector.{kind}", problem, remedy=remedy)
+        self._log.flush()
+
+
+def _refused(reply: Reply, records: int) -> int:
+    """How many records of a batch the collector will never take."""
+    if reply.status != 200:
+        return records
+    try:
+        answered = json.loads(reply.text).get("refused", 0)
+    except (ValueError, AttributeError):
+        return 0
+    return answered if isinstance(answered, int) else 0
