@@ -4,6 +4,10 @@ import socket
 
 import pytest
 
+from tests.collector.conftest import start
+
+__all__ = ["free_port", "start"]
+
 
 @pytest.fixture
 def free_port() -> int:
