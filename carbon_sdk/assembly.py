@@ -3,6 +3,8 @@
 It loads on carbon_sdk's own thread, so that neither importing the package nor the first request pays for it.
 """
 
+import json
+import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
@@ -23,6 +25,7 @@ from carbon_sdk.line import Line
 from carbon_sdk.log import Log
 from carbon_sdk.meters.coefficients import find_instance
 from carbon_sdk.meters.detect import Detected, detect
+from carbon_sdk.meters.idle import IdlePower
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.scope import ContainerScope
 from carbon_sdk.sampler import Sampler
@@ -35,6 +38,7 @@ from carbon_sdk.statement import Terms
 PROVIDERS = "carbon_sdk.providers"
 SINKS = "carbon_sdk.sinks"
 
+IDLE_FILE = "idle_power.json"
 BYTES_PER_GIB = 2**30  # memory is sold in these and called GB
 
 Forgive = Callable[[SettingsError], None]
@@ -107,7 +111,11 @@ async def assemble(
             stack.push_async_callback(_close, sink, log)
         line = Line(
             sampler=sampler,
-            ledger=Ledger(idle_policy=settings.idle_policy, reserved_share=_reserved_share(settings, scope, container)),
+            ledger=Ledger(
+                idle_power=_idle_power(stack, settings, basis if found is not None else None, log),
+                idle_policy=settings.idle_policy,
+                reserved_share=_reserved_share(settings, scope, container),
+            ),
             terms=Terms(
                 identity=identify(
                     service=settings.service,
@@ -146,6 +154,38 @@ async def assemble(
         )
         log.flush()
         yield line
+
+
+def _idle_power(stack: AsyncExitStack, settings: Settings, basis: str | None, log: Log) -> IdlePower:
+    """Set, or learnt: what an earlier process saw through the same meters is taken up, and left to the next.
+
+    Meters that were handed in (no basis) leave nothing: nobody knows whether the next are the same.
+    """
+    if settings.idle_watts is not None or basis is None:
+        return IdlePower(settings.idle_watts)
+    file = settings.state_folder / IDLE_FILE
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # there is none yet, or it is torn: learning begins anew
+        known = {}
+    same = isinstance(known, dict) and known.get("basis") == basis
+    idle = IdlePower(state=known if same else None)
+
+    def leave() -> None:
+        seen = idle.dump()
+        if not seen:
+            return
+        try:
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft = file.with_suffix(f".{os.getpid()}.part")
+            draft.touch(mode=0o600)
+            draft.write_text(json.dumps({"basis": basis, **seen}), encoding="utf-8")
+            draft.replace(file)
+        except OSError as exc:
+            log.fault("state", exc, remedy=f"the next process learns the idle power anew; make {file.parent} writable")
+
+    stack.callback(leave)
+    return idle
 
 
 def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
