@@ -17,9 +17,10 @@ from carbon_sdk.http import HTTP
 from carbon_sdk.identity import identify
 from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.constant import Constant
-from carbon_sdk.intensity.fallback import Fallback
+from carbon_sdk.intensity.fallback import Fallback, Tell
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
 from carbon_sdk.intensity.location import locate
+from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
 from carbon_sdk.log import Log
@@ -100,7 +101,7 @@ async def assemble(
         stack.push_async_callback(http.aclose)
         static = YearlyAverages()
         place = _place(settings, log, forgive)
-        chain = _chain(settings, provider, static, http, forgive)
+        chain = _chain(settings, provider, static, http, log, forgive)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
         making = _embodied(settings, found)
@@ -227,7 +228,7 @@ async def intensity_chain(settings: Settings, log: Log) -> AsyncIterator[tuple[F
         http = HTTP()
         stack.push_async_callback(http.aclose)
         place = _place(settings, log, _refuse)
-        chain = _chain(settings, None, YearlyAverages(), http, _refuse)
+        chain = _chain(settings, None, YearlyAverages(), http, log, _refuse)
         stack.push_async_callback(chain.aclose)
         yield chain, place
 
@@ -262,32 +263,42 @@ def _place(settings: Settings, log: Log, forgive: Forgive) -> Place:
 
 
 def _chain(
-    settings: Settings, provider: IntensityProvider | None, static: YearlyAverages, http: HTTP, forgive: Forgive
+    settings: Settings,
+    provider: IntensityProvider | None,
+    static: YearlyAverages,
+    http: HTTP,
+    log: Log,
+    forgive: Forgive,
 ) -> Fallback:
     """`Fallback(Cached(A), Cached(B), ..., YearlyAverages())`."""
+
+    def tell(level: str, text: str) -> None:
+        log.event("carbon.intensity", level=level, problem=text)
+
     if provider is not None:
-        return Fallback(provider, static, allow_mixed_scope=True)
+        return Fallback(provider, static, allow_mixed_scope=True, tell=tell)
     links: list[IntensityProvider] = []
     for name in settings.provider_order:
         try:
-            links.append(_provider(name, settings, static, http))
+            links.append(_provider(name, settings, static, http, tell))
         except SettingsError as exc:
             forgive(exc)
     if static not in links:
         links.append(static)
     try:
-        return Fallback(*links, allow_mixed_scope=settings.allow_mixed_scope)
+        return Fallback(*links, allow_mixed_scope=settings.allow_mixed_scope, tell=tell)
     except SettingsError as exc:
         forgive(exc)
-        return Fallback(links[0], *([] if links[0] is static else [static]))
+        return Fallback(links[0], *([] if links[0] is static else [static]), tell=tell)
 
 
-def _provider(name: str, settings: Settings, static: YearlyAverages, http: HTTP) -> IntensityProvider:
+def _provider(name: str, settings: Settings, static: YearlyAverages, http: HTTP, tell: Tell) -> IntensityProvider:
     if name == static.name:
         return static
     if name == Constant.name:
         return _constant(settings)
-    return Cached(cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http)))
+    live = cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http))
+    return Cached(live if settings.intensity_cache is None else Shared(live, settings.intensity_cache, tell=tell))
 
 
 def _constant(settings: Settings) -> Constant:

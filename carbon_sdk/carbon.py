@@ -10,12 +10,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
 from carbon_sdk.cpu.clock import AccountKind, Clock, Tally, drive
 from carbon_sdk.errors import CarbonSDKError, SettingsError
-from carbon_sdk.intensity.intensity import IntensityProvider
+from carbon_sdk.intensity import forecast
+from carbon_sdk.intensity.intensity import IntensityProvider, Place
 from carbon_sdk.log import Log, to_host
 from carbon_sdk.meters.meter import Meter
 from carbon_sdk.settings import Settings, from_environment
@@ -149,6 +152,61 @@ class Carbon:
             if isinstance(thread.failure, SettingsError):
                 raise thread.failure
 
+    async def greenest_window(
+        self, duration: timedelta, *, before: datetime, zones: Sequence[str] = ()
+    ) -> forecast.Greenest:
+        """When, and of several zones where, work of this length is greenest; the provider is asked on our own thread.
+
+        Args:
+            duration: How long the work takes.
+            before: When it must be done, with a time zone.
+            zones: Where it may run, the first where it would run at once; this service's own place when empty.
+
+        Raises:
+            IntensityError: No provider has a forecast, or none is long enough: said at once.
+            ValueError: The duration is not positive, the deadline has no time zone, or the work does not fit before it.
+            CarbonSDKError: Nothing runs here.
+        """
+        places = [Place(zone=zone) for zone in zones]
+        return await self._on_thread(
+            lambda line: forecast.greenest_window(
+                line.provider, places or [line.place], duration=duration, before=before
+            )
+        )
+
+    async def wait_until_green(self, *, max_g_per_kwh: float, at_most: timedelta) -> forecast.Waited:
+        """Wait until the grid here is as clean as wanted, or the time is up; the caller's loop goes on meanwhile.
+
+        Args:
+            max_g_per_kwh: The limit, grams CO2e per kWh.
+            at_most: The longest wait.
+
+        Raises:
+            IntensityError: It is not green now, and there is no forecast by which to wait: said at once.
+            CarbonSDKError: Nothing runs here, or it was closed while waiting.
+        """
+        return await self._on_thread(
+            lambda line: forecast.wait_until_green(
+                line.provider, line.place, max_g_per_kwh=max_g_per_kwh, at_most=at_most
+            )
+        )
+
+    async def _on_thread(self, ask: Callable[[Any], Coroutine[Any, Any, Result]]) -> Result:
+        """What our own thread's loop answers, awaited from any other loop; it starts where it does not run yet."""
+        self.start()
+        thread = self._thread
+        if thread is None:
+            raise CarbonSDKError("carbon_sdk does not run in this process, so no provider can be asked")
+        await asyncio.get_running_loop().run_in_executor(None, self.wait_ready)
+        answer = asyncio.wrap_future(thread.submit(ask))
+        try:
+            await asyncio.wait([answer])
+        finally:
+            answer.cancel()
+        if answer.cancelled():
+            raise CarbonSDKError("carbon_sdk was closed before the provider had answered")
+        return answer.result()
+
     async def __aenter__(self) -> "Carbon":
         self.start()
         await asyncio.get_running_loop().run_in_executor(None, self._enter)
@@ -209,6 +267,22 @@ class _Thread(threading.Thread):
         finally:
             self.ready.set()
             self._carbon.log.flush()
+
+    def submit(self, ask: Callable[[Any], Coroutine[Any, Any, Result]]) -> Future[Result]:
+        """Put a question about the line to the loop of this thread.
+
+        Raises:
+            CarbonSDKError: The line does not stand.
+        """
+        line, loop = self.line, self._loop
+        if line is None or loop is None:
+            raise CarbonSDKError("carbon_sdk does not run in this process, so no provider can be asked")
+        question = ask(line)
+        try:
+            return asyncio.run_coroutine_threadsafe(question, loop)
+        except RuntimeError as exc:  # the loop has just ended
+            question.close()
+            raise CarbonSDKError("carbon_sdk was closed before the provider could be asked") from exc
 
     def end(self, seconds: float) -> None:
         """Ask the line to close, and wait for it."""

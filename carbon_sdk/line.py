@@ -65,9 +65,9 @@ class Line:
         self._ledger = ledger
         self._terms = terms
         self._statement = Statement(terms)
-        self._provider = provider
+        self.provider = provider
         self._static = static
-        self._place = place
+        self.place = place
         self._delivery = delivery
         self._totals = tuple(totals)
         self._log = log
@@ -156,7 +156,7 @@ class Line:
             while True:
                 while self._unpriced:
                     static = len(self._unpriced) > WAITING_PAGES
-                    intensity = await self._intensity(self._static if static else self._provider)
+                    intensity = await self._intensity(self._static if static else self.provider)
                     self._book(self._unpriced.popleft(), intensity)
                 self._priced.set()
                 await self._more.wait()
@@ -164,10 +164,10 @@ class Line:
 
     async def _intensity(self, provider: IntensityProvider) -> Intensity:
         try:
-            self.intensity = await provider.intensity(self._place)
+            self.intensity = await provider.intensity(self.place)
         except Exception as exc:
             self._log.fault("intensity", exc)
-            self.intensity = await self._static.intensity(self._place)
+            self.intensity = await self._static.intensity(self.place)
         return self.intensity
 
     def _book(self, page: Page, intensity: Intensity) -> None:

@@ -10,7 +10,6 @@ once.
 import asyncio
 import hashlib
 import json
-import logging
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +22,7 @@ import anyio.to_thread
 from filelock import FileLock, Timeout
 
 from carbon_sdk.errors import IntensityError
+from carbon_sdk.intensity.fallback import Tell, to_logger
 from carbon_sdk.intensity.freshness import FIRST_REST_SECONDS, LONGEST_FRESH, UNKNOWN_ZONE_SECONDS, backoff_seconds
 from carbon_sdk.intensity.intensity import (
     EmissionScope,
@@ -67,6 +67,7 @@ class Shared:
         folder: A private folder; made with mode 0700 where it is missing.
         utcnow: Clock, which all workers of a host have in common.
         chance: Random numbers from 0 to 1.
+        tell: Told once when the folder cannot be used.
     """
 
     def __init__(
@@ -76,11 +77,13 @@ class Shared:
         *,
         utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
+        tell: Tell = to_logger,
     ) -> None:
         self._provider = provider
         self._folder = folder
         self._utcnow = utcnow
         self._chance = chance
+        self._tell_host = tell
         self._broken = False
 
     @property
@@ -219,12 +222,9 @@ class Shared:
     def _tell(self, exc: OSError) -> None:
         if not self._broken:
             self._broken = True
-            logging.getLogger("carbon_sdk").warning(
-                "%s: the shared cache in %s cannot be used (%s); each worker asks for itself",
-                self.name,
-                self._folder,
-                exc.strerror or type(exc).__name__,
-            )
+            reason = exc.strerror or type(exc).__name__
+            problem = f"the shared cache in {self._folder} cannot be used ({reason}); each worker asks for itself"
+            self._tell_host("warning", f"{self.name}: {problem}")
 
 
 def _taken(lock: FileLock) -> bool:
