@@ -1,11 +1,12 @@
 # make demo   sets up .venv and shows what each endpoint of an example service emits
+# make quickstart   runs a collector and two services that deliver to it
 # make test   installs what the tests need and runs them all
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo quickstart test lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -25,6 +26,13 @@ $(BIN)/python:
 
 demo: $(VENV)/.demo
 	@$(BIN)/carbon-sdk demo $(ARGS)
+
+$(VENV)/.quickstart: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[demo,collector]"
+	@touch $@
+
+quickstart: $(VENV)/.quickstart
+	@$(BIN)/carbon-sdk quickstart $(ARGS)
 
 test: $(VENV)/.test lint
 	$(BIN)/python -m pytest $(ARGS)

@@ -60,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--log", type=Path, default=Path("carbon.log"), help="file for the log lines (carbon.log)")
     demo.set_defaults(command=_demo)
 
+    quickstart = commands.add_parser(
+        "quickstart", help="run a collector and two services that deliver to it, and show what it knows"
+    )
+    quickstart.add_argument("--seconds", type=float, help="how long to send traffic (until Ctrl-C)")
+    quickstart.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    quickstart.add_argument("--port", type=int, default=8321, help="the collector's; 0 for any that is free (8321)")
+    quickstart.set_defaults(command=_quickstart)
+
     intensity = commands.add_parser("intensity", help="show how dirty a kWh is now, who says so, and how it is known")
     intensity.add_argument("zone", nargs="?", help="a zone as Electricity Maps names it, DE or DK-DK1; else as set")
     intensity.add_argument("--forecast", action="store_true", help="draw the coming hours too")
@@ -76,6 +84,13 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from_environment()  # a setting that cannot be used is told before anything starts
     return drive.main(environment(), seconds=arguments.seconds, as_json=arguments.json, log=arguments.log)
+
+
+def _quickstart(arguments: argparse.Namespace) -> int:
+    from carbon_sdk.demo import quickstart  # noqa: PLC0415  # needs the extras `demo` and `collector`
+
+    from_environment()
+    return quickstart.main(environment(), seconds=arguments.seconds, as_json=arguments.json, port=arguments.port)
 
 
 def _intensity(arguments: argparse.Namespace) -> int:

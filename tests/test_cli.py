@@ -79,6 +79,19 @@ def test_the_collectors_words_reach_the_collector(capsys: pytest.CaptureFixture[
     assert "serve" in capsys.readouterr().out
 
 
+def test_the_quick_start_shows_what_two_services_delivered(capfd: pytest.CaptureFixture[str]) -> None:
+    """One command: a collector, two services, traffic, and a first total of each."""
+    assert main(["quickstart", "--seconds", "2", "--port", "0", "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+
+    assert told["collector"].startswith("http://127.0.0.1:")
+    assert sorted(row["service"] for row in told["services"]) == ["billing", "shop"]
+    for row in told["services"]:
+        assert row["requests"] > 0
+        assert row["energy_joules"] > 0.0
+        assert row["emissions_g"] > 0.0
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """A newcomer sees what there is."""
     with pytest.raises(SystemExit) as ended:
@@ -86,4 +99,4 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 0
     printed = capsys.readouterr().out
 
-    assert all(name in printed for name in ("demo", "intensity", "collector"))
+    assert all(name in printed for name in ("demo", "quickstart", "intensity", "collector"))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import signal
 import socket
 import subprocess
@@ -39,13 +40,13 @@ def main(environ: Mapping[str, str], *, seconds: float, as_json: bool, log: Path
     with tempfile.TemporaryDirectory(prefix="carbon-sdk-demo-") as folder:
         records = Path(folder) / "records.jsonl"
         log.unlink(missing_ok=True)
-        port = _free_port()
-        service = _start(port, {**environ, **_settings(records, log)})
+        port = free_port()
+        service = start_service(port, {**environ, **_settings(records, log)})
         try:
             with (
                 contextlib.nullcontext() if as_json else console.status(f"{seconds:g} s of traffic to port {port} ...")
             ):
-                asyncio.run(_traffic(port, seconds, service))
+                asyncio.run(send_traffic(port, seconds, service))
         except (httpx.HTTPError, TimeoutError) as exc:
             service.kill()
             sys.stderr.write(f"the demo's service did not answer: {exc}\n{service.communicate()[1]}\n")
@@ -72,24 +73,27 @@ def _settings(records: Path, log: Path) -> dict[str, str]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _start(port: int, environ: Mapping[str, str]) -> "subprocess.Popen[str]":
+def start_service(port: int, environ: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """The example service under uvicorn, in a process of its own."""
     command = [sys.executable, "-m", "uvicorn", "carbon_sdk.demo.service:app", "--port", str(port)]
     return subprocess.Popen(  # noqa: S603  # our own interpreter and our own service
         [*command, "--log-level", "warning"], env=dict(environ), stderr=subprocess.PIPE, text=True
     )
 
 
-async def _traffic(port: int, seconds: float, service: "subprocess.Popen[str]") -> None:
+async def send_traffic(port: int, seconds: float | None, service: "subprocess.Popen[str]") -> None:
+    """Visit every path of the service for some seconds, or until cancelled when None."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10.0) as client:
         await _until_up(client, service)
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end = math.inf if seconds is None else loop.time() + seconds
 
         async def visitor(number: int) -> None:
             turn = number
