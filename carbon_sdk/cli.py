@@ -103,9 +103,11 @@ def _intensity(arguments: argparse.Namespace) -> int:
     async def show() -> int:
         async with intensity_chain(settings, log) as (chain, place):
             log.flush()
-            return await terminal.show(
+            code = await terminal.show(
                 chain, place, forecast=arguments.forecast, watch=arguments.watch, as_json=arguments.json
             )
+            log.flush()
+            return code
 
     return asyncio.run(show())
 

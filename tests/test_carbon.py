@@ -185,3 +185,15 @@ def test_with_settings_from_the_environment_alone_a_bad_one_is_told_and_the_defa
     assert done.stdout.split() == ["True", "WORLD"]
     for name in ("CARBON_SDK_ZONE", "CARBON_SDK_PROVIDER", "CARBON_SDK_SINKS", "CARBON_SDK_SERVICE"):
         assert name in done.stderr
+
+
+async def test_a_source_that_is_refused_is_told_once_by_the_sdks_own_log(caplog: pytest.LogCaptureFixture) -> None:
+    """It answered for another zone than was asked: one event, by the same way as every other."""
+    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(zone="DE"), sinks={}, zone="FR")
+    async with carbon:
+        with track("job"):
+            sum(range(100_000))
+    told = [record for record in caplog.records if record.getMessage().startswith("carbon.intensity")]
+
+    assert len(told) == 1
+    assert "zone 'DE' answered for 'FR'" in told[0].getMessage()
