@@ -1,0 +1,190 @@
+"""What an application, its debugger and its error reporter see of asyncio: the same with our middleware as without."""
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from typing import Any
+
+import pytest
+import uvloop
+
+from carbon_sdk import Carbon, CarbonMiddleware
+from carbon_sdk.testing import FakeMeter, FixedIntensity
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Coroutine[Any, Any, None]]
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+OURS = "/carbon_sdk/"
+LOOPS = [pytest.param(asyncio.new_event_loop, id="asyncio"), pytest.param(uvloop.new_event_loop, id="uvloop")]
+
+
+class Unpayable(Exception):
+    """An error of the application."""
+
+
+async def receive() -> Message:
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def send(message: Message) -> None:
+    assert message["type"].startswith("http.response.")
+
+
+def scope() -> Scope:
+    return {"type": "http", "method": "GET", "path": "/", "root_path": "", "headers": []}
+
+
+def serve(app: ASGIApp, *, measured: bool, loop: LoopFactory = asyncio.new_event_loop, debug: bool = False) -> Any:
+    """Run one request of the application in a loop of its own; what it raised, None if nothing."""
+
+    async def request() -> BaseException | None:
+        if not measured:
+            return await outcome(app)
+        async with Carbon(meters=[FakeMeter(watts=20.0)], provider=FixedIntensity(100.0), sinks={}) as carbon:
+            await outcome(CarbonMiddleware(answer_nothing, carbon=carbon))  # a loop's first request goes another way
+            return await outcome(CarbonMiddleware(app, carbon=carbon))
+
+    with asyncio.Runner(loop_factory=loop, debug=debug) as runner:
+        return runner.run(request())
+
+
+async def outcome(app: ASGIApp) -> BaseException | None:
+    try:
+        await asyncio.create_task(app(scope(), receive, send), name="the request")
+    except BaseException as exc:  # what a server would see
+        return exc
+    return None
+
+
+def frames(exc: BaseException) -> list[str]:
+    """The functions of the traceback that are not ours."""
+    return [frame.name for frame in traceback.extract_tb(exc.__traceback__) if OURS not in frame.filename]
+
+
+def our_frames(exc: BaseException) -> list[str]:
+    return [frame.name for frame in traceback.extract_tb(exc.__traceback__) if OURS in frame.filename]
+
+
+async def answer_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    pass
+
+
+async def raise_at_once(scope: Scope, receive: Receive, send: Send) -> None:
+    raise Unpayable("at once")
+
+
+async def raise_later(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(0)
+    raise Unpayable("later")
+
+
+async def raise_in_a_child(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.create_task(raise_later(scope, receive, send))
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize(
+    ("app", "most"),
+    [
+        pytest.param(raise_at_once, 1, id="before it suspends"),
+        pytest.param(raise_later, 2, id="after it suspends"),
+        pytest.param(raise_in_a_child, 5, id="in a child task"),
+    ],
+)
+def test_a_traceback_holds_all_frames_of_the_app_and_few_of_ours(app: ASGIApp, most: int, loop: LoopFactory) -> None:
+    """The middleware's own, one of a driver once it has suspended; a child adds its two, and one where it is thrown in."""
+    bare = serve(app, measured=False, loop=loop)
+    measured = serve(app, measured=True, loop=loop)
+
+    assert frames(measured) == frames(bare)
+    assert 1 <= len(our_frames(measured)) <= most
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_an_exception_keeps_its_identity_its_cause_and_its_context(measured: bool) -> None:
+    """The very object that the application raised reaches the server, with nothing chained to it."""
+    cause, error = KeyError("cause"), Unpayable("error")
+    context = ValueError("context")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0)
+        try:
+            raise context
+        except ValueError:
+            raise error from cause
+
+    assert serve(app, measured=measured) is error
+    assert (error.__cause__, error.__context__) == (cause, context)
+    assert context.__context__ is None
+
+
+@pytest.mark.parametrize("app", [raise_at_once, raise_later, raise_in_a_child])
+def test_an_exception_raised_alone_gets_no_context_from_us(app: ASGIApp) -> None:
+    """No error of our own driving (a StopIteration above all) stands behind the application's."""
+    exc = serve(app, measured=True)
+
+    assert isinstance(exc, Unpayable)
+    assert (exc.__cause__, exc.__context__, exc.__suppress_context__) == (None, None, False)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_tasks_their_names_and_their_coroutines_are_those_of_the_app(loop: LoopFactory) -> None:
+    """Debuggers list tasks by `all_tasks()`, by name and by what `get_coro()` is called."""
+
+    def seen_by(*, measured: bool) -> Any:
+        seen: list[Any] = []
+
+        async def child() -> None:
+            await asyncio.sleep(0)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            tasks = [asyncio.create_task(child(), name="child"), asyncio.ensure_future(child())]
+            current = asyncio.current_task()
+            assert current is not None
+            others = asyncio.all_tasks() - {current}
+            seen.append((current.get_name(), len(others)))
+            for task in tasks:
+                coro: Any = task.get_coro()
+                seen.append((coro.__name__, coro.__qualname__, task in others, asyncio.iscoroutine(coro)))
+            seen.append([task.get_name() for task in tasks][:1])
+            await asyncio.gather(*tasks)
+
+        assert serve(app, measured=measured, loop=loop) is None
+        return seen
+
+    assert seen_by(measured=True) == seen_by(measured=False)
+
+
+def test_an_inspector_takes_the_middleware_for_an_asgi_3_application() -> None:
+    """Servers tell ASGI 2 from 3 by whether `__call__` is a coroutine function of three arguments."""
+    middleware = CarbonMiddleware(raise_at_once)
+
+    assert inspect.iscoroutinefunction(middleware.__call__)
+    assert list(inspect.signature(middleware.__call__).parameters) == ["scope", "receive", "send"]
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_debug_mode_still_tells_of_slow_steps_by_the_tasks_name(
+    measured: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """asyncio's own warning of a step that blocks the loop names the request's task, and comes once."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asyncio.get_running_loop().slow_callback_duration = 0.02
+        await asyncio.sleep(0)
+        end = asyncio.get_running_loop().time() + 0.03
+        while asyncio.get_running_loop().time() < end:
+            pass
+        await asyncio.sleep(0)
+
+    with caplog.at_level(logging.WARNING, logger="asyncio"):
+        assert serve(app, measured=measured, debug=True) is None
+
+    slow = [record.getMessage() for record in caplog.records if "the request" in record.getMessage()]
+    assert len(slow) == 1
+    assert slow[0].startswith("Executing <Task")
