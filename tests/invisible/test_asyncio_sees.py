@@ -97,7 +97,7 @@ async def raise_in_a_child(scope: Scope, receive: Receive, send: Send) -> None:
     ],
 )
 def test_a_traceback_holds_all_frames_of_the_app_and_few_of_ours(app: ASGIApp, most: int, loop: LoopFactory) -> None:
-    """The middleware's own, one of a driver once it has suspended; a child adds its two, and one where it is thrown in."""
+    """The middleware's own, one of a driver after a suspension; a child adds two, and one where it is thrown in."""
     bare = serve(app, measured=False, loop=loop)
     measured = serve(app, measured=True, loop=loop)
 
