@@ -44,7 +44,7 @@ class Clock:
 
     def __init__(self, *, maximum_accounts: int = 1000, on_error: Callable[[str, BaseException], None]) -> None:
         self._maximum_accounts = maximum_accounts
-        self._on_error = on_error
+        self.on_error = on_error
         self._lock = threading.Lock()
         self._factories: list[TaskFactory] = []
         self._reset()
@@ -68,7 +68,7 @@ class Clock:
                 self._process_ns = time.process_time_ns()
                 self.running = True
             if sys.version_info >= (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)():
-                self._on_error("cpu", RuntimeError("free-threaded Python is not supported yet; shares may be wrong"))
+                self.on_error("cpu", RuntimeError("free-threaded Python is not supported yet; shares may be wrong"))
 
     def stop(self) -> None:
         """Follow nobody from now on."""
@@ -82,7 +82,7 @@ class Clock:
 
     def after_fork(self, *, on_error: Callable[[str, BaseException], None]) -> None:
         """In a child: forget everything of the parent."""
-        self._on_error = on_error
+        self.on_error = on_error
         self._lock = threading.Lock()
         self._factories = []
         self._reset()

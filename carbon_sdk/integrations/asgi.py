@@ -155,12 +155,13 @@ class RequestOwner(Owner):
         """`send`, with the response's status and its last byte seen."""
 
         def watched(message: Message) -> Awaitable[None]:  # no coroutine of its own: that costs a message 250 ns
-            kind = message["type"]
+            kind = message.get("type")
             if kind == "http.response.body":
                 if not message.get("more_body"):
                     return self._deliver_last(send, message)
             elif kind == "http.response.start":
-                self.failed = message["status"] >= 500
+                status = message.get("status")
+                self.failed = isinstance(status, int) and status >= 500  # what is no status, the server refuses
             return send(message)
 
         return watched
@@ -197,7 +198,7 @@ class RequestOwner(Owner):
         """The endpoint's account; None while no route has matched."""
         scope = self.scope
         if self.account is None and scope is not None:
-            endpoint = endpoint_of(scope)
+            endpoint = self._endpoint(scope)
             if endpoint is not None:
                 self.account = self._account(endpoint)
         return self.account
@@ -217,7 +218,7 @@ class RequestOwner(Owner):
         return self._new_cell(scope, cells)
 
     def _new_cell(self, scope: Scope, cells: dict[Any, Any]) -> Tally:
-        account = self._account(endpoint_of(scope) or f"{_method(scope)} {NO_ROUTE}")
+        account = self._account(self._endpoint(scope) or f"{_method(scope)} {NO_ROUTE}")
         cell: Tally | None = cells.get(account)
         if cell is None:
             cell = cells[account] = Tally(account, self.touched)
@@ -228,6 +229,14 @@ class RequestOwner(Owner):
                 known = cells[id(route)] = (route, root_path, {})
             known[2][method] = cell
         return cell
+
+    def _endpoint(self, scope: Scope) -> str | None:
+        """The endpoint; None too where the application's own route raises when asked, which is counted."""
+        try:
+            return endpoint_of(scope)
+        except Exception as exc:
+            self.clock.on_error("asgi.route", exc)
+            return None
 
     def _account(self, endpoint: str) -> Account:
         known = not endpoint.endswith(NO_ROUTE)
