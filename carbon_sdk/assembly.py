@@ -167,8 +167,11 @@ def _idle_power(stack: AsyncExitStack, settings: Settings, basis: str | None, lo
     file = settings.state_folder / IDLE_FILE
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none yet, or it is torn: learning begins anew
+    except FileNotFoundError:
         known = {}
+    except (OSError, ValueError, RecursionError) as exc:
+        known = {}
+        log.fault("state", exc, remedy=f"the idle power is learnt anew; {file} is written again at the end")
     same = isinstance(known, dict) and known.get("basis") == basis
     idle = IdlePower(state=known if same else None)
 

@@ -7,7 +7,6 @@ curves that fit agree on them. Until then they are unknown, and the usage ratio 
 """
 
 import itertools
-import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,8 @@ AGREEMENT = 0.1
 """The curves agree when their idle watts are within this of the best one's."""
 PLAUSIBLE = 4.0
 """A curve fits as well when its chi-square is at most this above the best one's: two standard deviations."""
+MOST = 1e30
+"""No sum of a machine's windows comes near it."""
 WORST_CHI_SQUARE = 3.0
 """A curve that misses by more than this for each point is none of this machine's."""
 
@@ -175,12 +176,28 @@ def _load(state: object, bins: Sequence[_Bin]) -> bool:
     rows = state.get("bins") if isinstance(state, Mapping) else None
     if not isinstance(rows, list) or len(rows) != len(bins):
         return False
-    if not all(isinstance(row, list) and len(row) == 5 and all(map(_amount, row)) for row in rows):
+    if not all(map(_is_bin, rows, EDGES, EDGES[1:])):
         return False
     for one, row in zip(bins, rows, strict=True):
         one.windows, one.seconds, one.utilisation, one.watts, one.squares = map(float, row)
     return True
 
 
+def _is_bin(row: object, low: float, high: float) -> bool:
+    """Whether a row holds the sums of a bin from `low` to `high` load: all zero, or sums that windows can have."""
+    if not isinstance(row, list) or len(row) != 5 or not all(map(_amount, row)):
+        return False
+    if not any(row):
+        return True
+    windows, seconds, utilisation, watts, squares = row
+    if not all((windows, seconds, watts, squares)):
+        return False
+    slack = 1e-9  # of sums in floating point
+    return bool(
+        low - slack <= utilisation / seconds <= high + slack and squares * seconds >= watts * watts * (1.0 - slack)
+    )
+
+
 def _amount(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+    """A number that sums of windows can reach; squares of the largest still are finite."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MOST

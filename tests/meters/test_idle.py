@@ -88,7 +88,18 @@ def test_what_was_learnt_survives_a_restart() -> None:
 
 @pytest.mark.parametrize(
     "state",
-    [None, [], {"bins": 3}, {"bins": [[1, 2]]}, {"bins": [[float("nan")] * 5] * 13}, {"bins": [[-1.0] * 5] * 13}],
+    [
+        None,
+        [],
+        {"bins": 3},
+        {"bins": [[1, 2]]},
+        {"bins": [[float("nan")] * 5] * 13},
+        {"bins": [[-1.0] * 5] * 13},
+        {"bins": [[9.0, 9.0, 0.01, 0.0, 0.0]] * 13},
+        {"bins": [[0, 60.0, 0.06, 3000.0, 150000.0]] * 13},
+        {"bins": [[1e308] * 5] * 13},
+        {"bins": [[10**400] * 5] * 13},
+    ],
 )
 def test_a_state_that_is_none_of_ours_teaches_nothing(state: object) -> None:
     """Torn, foreign, or not finite."""
@@ -114,10 +125,11 @@ def test_a_window_without_joules_or_length_is_left_out() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_torn_state_file_does_not_stop_measuring(tmp_path: Path) -> None:
-    """Learning begins anew."""
-    (tmp_path / "idle_power.json").write_text('{"basis": "powercap", "bins": [[')
+@pytest.mark.parametrize("text", ['{"basis": "powercap", "bins": [[', "[" * 100_000, "\x00"])
+async def test_a_state_file_that_cannot_be_read_is_told_once_and_measuring_goes_on(tmp_path: Path, text: str) -> None:
+    """Torn, nested without end, or no text: learning begins anew."""
+    (tmp_path / "idle_power.json").write_text(text)
     carbon = Carbon(from_environment(state_dir=tmp_path, zone="DE", sinks="structlog", log_file=tmp_path / "log"))
     async with carbon:
         assert carbon.running
-    assert not carbon.log.faults
+    assert dict(carbon.log.faults) == {"state": 1}
