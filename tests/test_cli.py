@@ -1,6 +1,10 @@
 """The command `carbon-sdk`: what it prints, and with which exit code it ends."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,6 +94,24 @@ def test_the_quick_start_shows_what_two_services_delivered(capfd: pytest.Capture
         assert row["requests"] > 0
         assert row["energy_joules"] > 0.0
         assert row["emissions_g"] > 0.0
+
+
+def test_an_interrupt_ends_the_quick_start_with_a_last_total() -> None:
+    """Ctrl-C reaches every process of the terminal at once: the collector still answers, and nobody is left behind."""
+    command = [sys.executable, "-m", "carbon_sdk.cli", "quickstart", "--port", "0"]
+    running = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert running.stdout is not None
+    for line in running.stdout:
+        if "until Ctrl-C" in line:
+            break
+    os.killpg(running.pid, signal.SIGINT)
+    out, problems = running.communicate(timeout=60)
+
+    assert (running.returncode, problems) == (0, "")
+    assert "shop" in out
+    assert "billing" in out
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,11 +80,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_service(port: int, environ: Mapping[str, str]) -> "subprocess.Popen[str]":
-    """The example service under uvicorn, in a process of its own."""
+def start_service(port: int, environ: Mapping[str, str], *, apart: bool = False) -> "subprocess.Popen[str]":
+    """The example service under uvicorn, in a process of its own; `apart`: one that a Ctrl-C here does not reach."""
     command = [sys.executable, "-m", "uvicorn", "carbon_sdk.demo.service:app", "--port", str(port)]
     return subprocess.Popen(  # noqa: S603  # our own interpreter and our own service
-        [*command, "--log-level", "warning"], env=dict(environ), stderr=subprocess.PIPE, text=True
+        [*command, "--log-level", "warning"],
+        env=dict(environ),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=apart,
     )
 
 

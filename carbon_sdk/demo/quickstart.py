@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from carbon_sdk.demo.drive import START_SECONDS, free_port, send_traffic, start_
 
 SERVICES = ("shop", "billing")
 EMIT_SECONDS = 2.0
+UNTIL = "Traffic goes on until Ctrl-C."
 QUARTER = timedelta(minutes=15)
 """Questions to the collector begin and end on these."""
 
@@ -48,9 +50,9 @@ def main(environ: Mapping[str, str], *, seconds: float | None, as_json: bool, po
                 first = EMIT_SECONDS * 2 if seconds is None else seconds
                 asyncio.run(_traffic(ports, first))
                 if seconds is None:
-                    console.print(_table(_totals(address)), "Traffic goes on until Ctrl-C.")
+                    seen = _table(_totals(address))
                     with contextlib.suppress(KeyboardInterrupt):
-                        asyncio.run(_traffic(ports, None))
+                        asyncio.run(_until_interrupted(ports, lambda: console.print(seen, UNTIL)))
                 _stop(ports)
                 totals = _totals(address)
         except (httpx.HTTPError, TimeoutError) as exc:
@@ -71,8 +73,8 @@ def _collector(folder: Path, port: int, environ: Mapping[str, str]) -> Iterator[
     """The address of a collector that runs as long as the block."""
     words = ["-m", "carbon_sdk.collector", "serve", "--data", str(folder / "collector"), "--port", str(port)]
     process = subprocess.Popen(  # noqa: S603  # our own interpreter and our own service
-        [sys.executable, *words], env=dict(environ), stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, *words], env=dict(environ), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )  # a Ctrl-C is for us alone: the services end first, then we ask for the totals
     assert process.stderr is not None, "it was asked for"
     said = ""
     try:
@@ -101,7 +103,7 @@ def _services(address: str, folder: str, environ: Mapping[str, str]) -> Iterator
             "CARBON_SDK_FIRST_RECORD_SECONDS": str(EMIT_SECONDS),
             "CARBON_SDK_SERVICE": name,
         }
-        running[port] = start_service(port, {**environ, **settings})
+        running[port] = start_service(port, {**environ, **settings}, apart=True)
     try:
         yield running
     finally:
@@ -123,16 +125,19 @@ async def _traffic(running: Mapping[int, "subprocess.Popen[str]"], seconds: floa
             tasks.create_task(send_traffic(port, seconds, process))
 
 
+async def _until_interrupted(running: Mapping[int, "subprocess.Popen[str]"], say: Callable[[], None]) -> None:
+    say()  # from inside the loop, which takes the interrupt from here on
+    await _traffic(running, None)
+
+
 def _totals(address: str) -> list[dict[str, Any]]:
     """What the collector knows of each service in this quarter of an hour and the one before."""
     now = datetime.now(UTC)
     quarter = now.replace(minute=now.minute // 15 * 15, second=0, microsecond=0)
     stretch = {"from": (quarter - QUARTER).isoformat(), "to": (quarter + QUARTER).isoformat()}
     with httpx.Client(base_url=address, timeout=START_SECONDS) as client:
-        while (
-            "records_waiting 0\n" not in client.get("/metrics").text
-        ):  # what it acknowledged, it shows within a second
-            pass
+        while "records_waiting 0\n" not in client.get("/metrics").text:  # what it has acknowledged, it shows soon
+            time.sleep(0.02)
         answer = client.get("/v1/reports/services", params=stretch)
         answer.raise_for_status()
     return [

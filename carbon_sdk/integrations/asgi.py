@@ -98,7 +98,8 @@ class CarbonMiddleware:
         slot = THREAD.slot
         carbon = self.carbon or default()
         carbon.start()
-        if carbon.disabled or isinstance(slot.owner, RequestOwner) or scope["type"] not in ("http", "websocket"):
+        within = isinstance(slot.owner, RequestOwner)
+        if within or not carbon.clock.running or scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         carbon.clock.follow_loop()
@@ -116,7 +117,7 @@ class CarbonMiddleware:
         """Start with the application; hand everything over when it shuts down."""
         carbon = self.carbon or default()
         carbon.start()
-        if not carbon.disabled:
+        if carbon.clock.running:
             carbon.clock.follow_loop()
 
         async def closing(message: Message) -> None:

@@ -71,7 +71,9 @@ class CollectorSink:
         body = gzip.compress(f"[{','.join(map(to_json, emissions))}]".encode(), 6)
         self._spool.put(body, len(emissions))
         if self._spool.problem is not None:
-            self._fault("spool", self._spool.problem, "records wait in memory and are lost if the process is killed")
+            self._fault(
+                "spool", self._spool.problem, "records wait in memory; what was not sent is lost when the process ends"
+            )
         await self._send_waiting()
         if self._spool.dropped_records > self._told_dropped:
             self._told_dropped = self._spool.dropped_records

@@ -1,5 +1,9 @@
 """Batches that wait: in order, bounded, and inherited once."""
 
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 from hypothesis import given
@@ -58,6 +62,34 @@ def test_the_batches_of_a_living_process_are_its_own(tmp_path: Path) -> None:
 
     assert drained(other) == []
     assert drained(living) == [b"mine"]
+
+
+def test_a_forked_child_does_not_let_go_of_its_parents_batches(tmp_path: Path) -> None:
+    """The child drops what it inherited and ends; the parent still lives, so nobody adopts."""
+    program = textwrap.dedent(
+        """
+        import gc, os, sys
+        from pathlib import Path
+        from carbon_sdk.sinks.spool import Spool
+
+        parent = Spool(Path(sys.argv[1]), maximum_bytes=1000)
+        parent.put(b"mine", 1)
+        child = os.fork()
+        if child == 0:
+            del parent
+            gc.collect()
+            os._exit(0)
+        os.waitpid(child, 0)
+        other = Spool(Path(sys.argv[1]), maximum_bytes=1000)
+        print(other.oldest(), parent.oldest()[1], parent.dropped_records)
+        """
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True, env=environ
+    )
+
+    assert done.stdout.split() == ["None", "b'mine'", "0"]
 
 
 def test_a_process_that_has_delivered_everything_leaves_nothing_behind(tmp_path: Path) -> None:
