@@ -18,11 +18,12 @@ from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
 
 
-def measured(sink: RecordingSink) -> Carbon:
+def measured(sink: RecordingSink, *, sample_interval_seconds: float = 1.0) -> Carbon:
     return Carbon(
         meters=[FakeMeter(20.0)],
         provider=FixedIntensity(100.0),
         sinks={"record": sink},
+        sample_interval_seconds=sample_interval_seconds,
         emit_interval_seconds=3600,  # a test that meets the end of a minute must not see two records
         first_record_seconds=3600,
     )
@@ -97,6 +98,27 @@ def test_a_forked_child_begins_anew() -> None:
 
     assert answer == b"ok"
     assert "child" not in {emission.name for emission in sink.emissions}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("parent_measures", [True, False])
+def test_a_forked_childs_step_is_booked_over_several_windows(parent_measures: bool) -> None:
+    """A step is cut by its thread's CPU clock, which in the child is another than in the parent."""
+    read, write = os.pipe()
+    if parent_measures:
+        with measured(RecordingSink()), track("parent"):
+            child = os.fork()
+    else:
+        child = os.fork()
+    if child == 0:
+        with measured(RecordingSink(), sample_interval_seconds=0.1), track("child") as span:
+            burn(0.35)
+        os.write(write, f"{span.cpu_seconds:.3f}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert float(os.read(read, 10)) == pytest.approx(0.35, rel=0.1)
 
 
 async def test_nested_spans_are_exclusive() -> None:

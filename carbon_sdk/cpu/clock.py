@@ -86,12 +86,6 @@ class Clock:
         self._lock = threading.Lock()
         self._factories = []
         self._reset()
-        own = THREAD.slot
-        own.owner = None
-        own.follow(None, None)
-        SLOTS.clear()
-        SLOTS.add(own)
-        own.cpu_ns, own.read_ns, own.booked_ns = time.thread_time_ns(), time.monotonic_ns(), 0
 
     def own_thread(self) -> None:
         """The calling thread is carbon_sdk's own: its CPU is the account `sdk`."""

@@ -10,6 +10,7 @@ can have used since the last such reading, less what was booked since; and a ste
 `STALE_NS` takes one when it begins, or CPU used outside spans would loosen the clamp.
 """
 
+import os
 import threading
 import time
 import weakref
@@ -143,10 +144,12 @@ class Slot:
         self.clock: Any = None
         self.cells: dict[Any, Any] = {}  # of the middleware: an endpoint's tally on this thread, by its route
         self.start_ns = 0
-        self.cpu_ns = thread_time_ns()
-        self.read_ns = monotonic_ns()
-        self.booked_ns = 0
         self.total_ns = 0
+        self.begin_thread()
+
+    def begin_thread(self) -> None:
+        """Take the first reading of the calling thread: a new one, or the one that goes on in a forked child."""
+        self.reread(monotonic_ns())
         read = getattr(time, "pthread_getcpuclockid", None)
         self.clock_id = int(read(threading.get_ident())) if read is not None else None
         with SLOTS_LOCK:
@@ -210,7 +213,6 @@ class Slot:
         try:
             used_ns = time.clock_gettime_ns(self.clock_id) - self.cpu_ns - self.booked_ns
         except OSError:  # the thread has ended
-            self.owner = None
             return 0
         return max(0, min(stretch_ns, used_ns))
 
@@ -240,6 +242,21 @@ class _Thread(threading.local):
 
 
 THREAD = _Thread()
+
+
+def _in_child() -> None:
+    """In a forked child one thread goes on, with a CPU clock of its own that begins at zero; it owns nothing yet."""
+    LOCK._at_fork_reinit()  # type: ignore[attr-defined]  # a thread that the child does not have may have held it
+    slot = THREAD.slot
+    slot.owner = None
+    slot.follow(None, None)
+    SLOTS.clear()
+    slot.begin_thread()
+    SLOTS_LOCK.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=SLOTS_LOCK.acquire, after_in_parent=SLOTS_LOCK.release, after_in_child=_in_child)
 
 
 NOT_STARTED = object()
