@@ -1,10 +1,15 @@
-"""Every foreign name that we wrap, in one list: where work is handed to a thread.
+"""Every foreign name that we wrap, in one list: where work is handed to a thread, and where a child starts and ends.
+
+- `ThreadPoolExecutor.submit`, `threading.Thread.start`, anyio's `run_sync_in_worker_thread`;
+- `subprocess.Popen.__init__`, and what reaps: its `_try_wait` and `_internal_poll`, asyncio's child watchers.
 
 Each wrapper calls what stood there before it, whoever put it there, and does nothing but that outside a span. The
 wrappers stay once they are put in, so that others may wrap them in turn.
 """
 
+import asyncio
 import functools
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -12,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
+from carbon_sdk.cpu import children
 from carbon_sdk.cpu.driver import THREAD, Owner
 
 _wrapped: set[str] = set()
@@ -84,3 +90,54 @@ def _wrap_anyio(backend: Any) -> None:
         return await run_sync(kind, func if owner is None else bound(func, owner), *args, **kwargs)
 
     cls.run_sync_in_worker_thread = classmethod(run_sync_bound)
+
+
+WATCHERS = {"PidfdChildWatcher": "_do_wait", "ThreadedChildWatcher": "_do_waitpid", "SafeChildWatcher": "_do_waitpid"}
+"""asyncio's, and the method of each that reaps one child. FastChildWatcher reaps whatever comes: it is not followed."""
+
+
+def follow_children() -> None:
+    """Wrap the places where a child process starts and where it is reaped, where its CPU can be read; each once."""
+    if "children" in _wrapped or not children.SUPPORTED:
+        return
+    _wrapped.add("children")
+    _wrap_popen()
+    _wrap_reaping(subprocess.Popen, "_try_wait", lambda child, flags: (child.pid, flags == 0))
+    _wrap_reaping(subprocess.Popen, "_internal_poll", lambda child, *_args, **_options: (child.pid, False))
+    for name, method in WATCHERS.items():
+        watcher = getattr(asyncio.unix_events, name, None) or getattr(asyncio.unix_events, f"_{name}", None)
+        if watcher is not None and method in vars(watcher):
+            _wrap_reaping(watcher, method, _watched)
+
+
+def _wrap_popen() -> None:
+    cls: Any = subprocess.Popen
+    init = cls.__init__
+
+    @functools.wraps(init)
+    def init_followed(self: Any, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        owner = THREAD.slot.owner
+        if owner is not None:
+            children.started(self.pid, owner)
+
+    cls.__init__ = init_followed
+
+
+def _wrap_reaping(cls: Any, method: str, whom: Callable[..., tuple[int, bool]]) -> None:
+    """Look at a child before the method reaps it; `whom` tells its pid, and whether the method waits for its end."""
+    reap = getattr(cls, method)
+
+    @functools.wraps(reap)
+    def reap_followed(*args: Any, **options: Any) -> Any:
+        if children.RUNNING:
+            pid, wait = whom(*args, **options)
+            children.ending(pid, wait=wait)
+        return reap(*args, **options)
+
+    setattr(cls, method, reap_followed)
+
+
+def _watched(_watcher: Any, *args: Any) -> tuple[int, bool]:
+    """Whom a watcher reaps: `(pid, ...)`, of a child that has ended, or `(loop, pid, ...)` in a thread that waits."""
+    return (args[0], False) if isinstance(args[0], int) else (args[1], True)

@@ -95,6 +95,7 @@ class Span:
         self.parent = parent
         self.duration_seconds: float | None = None
         self._children: list[Span] = []
+        self._clock = clock
         self._estimator = estimator
         self._settled = threading.Event()
         self._share: SpanShare | None = None
@@ -119,7 +120,9 @@ class Span:
     @property
     def cpu_seconds(self) -> float | None:
         """CPU seconds so far, without those of nested spans; None where nothing is measured."""
-        return None if self.tally is None else self.tally.total_ns / 1e9
+        if self.tally is None or self._clock is None:
+            return None
+        return self._clock.used_ns(self.tally) / 1e9
 
     @property
     def inclusive_cpu_seconds(self) -> float | None:
