@@ -95,8 +95,14 @@ async def assemble(
                 container = ContainerScope(found.limit, procfs_root=settings.procfs_root)
         for meter in meters:
             stack.callback(meter.close)
-        sampler = Sampler(meters, clock, container=container, interval_seconds=settings.sample_interval_seconds)
-        sampler.begin()
+        sampler = Sampler(
+            meters,
+            clock,
+            container=container,
+            interval_seconds=settings.sample_interval_seconds,
+            since_ns=clock.started_ns,
+        )
+        before = sampler.begin()
         http = HTTP()
         stack.push_async_callback(http.aclose)
         static = YearlyAverages()
@@ -112,6 +118,7 @@ async def assemble(
             stack.push_async_callback(_close, sink, log)
         line = Line(
             sampler=sampler,
+            before=before,
             ledger=Ledger(
                 idle_power=_idle_power(stack, settings, basis if found is not None else None, log),
                 idle_policy=settings.idle_policy,

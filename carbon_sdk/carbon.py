@@ -6,6 +6,7 @@ survives the error of any station, is safe after a fork, and closes twice withou
 
 import asyncio
 import atexit
+import functools
 import os
 import threading
 from collections import deque
@@ -27,6 +28,10 @@ from carbon_sdk.spans.span import Estimator, SpanShare
 from carbon_sdk.spans.track import Track
 
 Result = TypeVar("Result")
+
+FIRST_READING_SECONDS = 1.0
+"""How long the first block of a script or worker waits for the meters' first reading; what runs before it has no
+joules. A request, and synchronous code in a running loop, never wait."""
 
 
 class Carbon:
@@ -91,17 +96,24 @@ class Carbon:
         """The line runs in this process."""
         return self._thread is not None
 
-    def start(self) -> None:
-        """Start measuring; it returns at once, and does nothing where it runs already.
+    def start(self, *, wait_seconds: float = 0.0) -> None:
+        """Start measuring; it does nothing where it runs already.
+
+        Args:
+            wait_seconds: How long to wait for the meters' first reading; it returns at once unless set.
 
         Raises:
             CarbonSDKError: Another `Carbon` runs in this process.
         """
-        if self._thread is not None or self.disabled:
-            return
+        if self._thread is None and not self.disabled:
+            thread = self._begin()
+            if thread is not None and wait_seconds > 0.0:
+                thread.ready.wait(wait_seconds)
+
+    def _begin(self) -> "_Thread | None":
         with self._lock:
             if self._thread is not None:
-                return
+                return self._thread
             _claim(self)
             self.clock.start()
             thread = _Thread(self)
@@ -112,8 +124,9 @@ class Carbon:
                 _release(self)
                 self.log.fault("start", exc, remedy="nothing is measured in this process")
                 self.log.flush()
-                return
+                return None
             self._thread = thread
+            return thread
 
     def close(self, seconds: float | None = None) -> None:
         """Close the last window, hand everything over and stop; a second call does nothing.
@@ -353,8 +366,20 @@ def _source() -> tuple[Clock, Estimator] | None:
     if carbon.disabled:
         return None
     if not carbon.running:
-        carbon.start()
+        carbon.start(wait_seconds=0.0 if _in_loop() else FIRST_READING_SECONDS)
     return carbon.clock, carbon
+
+
+async def _begun() -> None:
+    """The process default runs and has read its meters, before the first block of a worker opens."""
+    carbon = default()
+    if not carbon.running and not carbon.disabled:
+        start = functools.partial(carbon.start, wait_seconds=FIRST_READING_SECONDS)
+        await asyncio.get_running_loop().run_in_executor(None, start)
+
+
+def _in_loop() -> bool:
+    return asyncio._get_running_loop() is not None  # the public one raises, which costs ten times that
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -373,8 +398,8 @@ def track(name: Any, /, *, kind: AccountKind = "worker", gpu: bool = False) -> A
         gpu: It uses a GPU: it shares the GPU's joules for as long as it is open.
     """
     if callable(name):
-        return Track(name.__qualname__, source=_source)(name)
-    return Track(name, source=_source, kind=kind, gpu=gpu)
+        return Track(name.__qualname__, source=_source, begun=_begun)(name)
+    return Track(name, source=_source, begun=_begun, kind=kind, gpu=gpu)
 
 
 def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Result:
@@ -385,7 +410,7 @@ def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Resu
         debug: As for `asyncio.run`.
     """
     carbon = default()
-    carbon.start()
+    carbon.start(wait_seconds=FIRST_READING_SECONDS)
 
     async def measured() -> Result:
         if carbon.disabled:

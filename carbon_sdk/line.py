@@ -33,7 +33,8 @@ class Line:
     """Closes windows, prices pages, emits records.
 
     Args:
-        sampler: Yields windows.
+        sampler: Yields windows; it has begun.
+        before: What lies before its first window.
         ledger: Books them.
         terms: What is the same in all records.
         provider: Tells the intensity now.
@@ -50,6 +51,7 @@ class Line:
         self,
         *,
         sampler: Sampler,
+        before: Window,
         ledger: Ledger,
         terms: Terms,
         provider: IntensityProvider,
@@ -78,6 +80,7 @@ class Line:
         self._priced = anyio.Event()
         self._delivered = anyio.Event()
         self._pricing = anyio.CancelScope()
+        self._unpriced.append(ledger.book(before, learn=False))
         self._process_cpu_ns = time.process_time_ns()
         self._rate: float | None = None
         self.intensity: Intensity | None = None

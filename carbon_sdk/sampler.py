@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from carbon_sdk.cpu.clock import Cut
 from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, Meter, Method, Reading, Scope
 
 NANOSECONDS = 1_000_000_000
+UNREAD = "the meters had not been read yet"
 
 
 class CPUBook(Protocol):
@@ -132,6 +133,7 @@ class Sampler:
         clock: The CPU account.
         container: This process's container, where it has limits of its own; None otherwise.
         interval_seconds: Length of a window; made longer, in whole multiples, where a meter needs more.
+        since_ns: When the CPU account began, on the monotonic clock; now when None.
         monotonic_ns: Monotonic nanoseconds.
         utcnow: UTC, for labels.
     """
@@ -143,6 +145,7 @@ class Sampler:
         *,
         container: Scope | None = None,
         interval_seconds: float = 1.0,
+        since_ns: int | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -155,20 +158,24 @@ class Sampler:
         self._step_ns = round(interval_seconds * NANOSECONDS) * max(1, -int(-longest // interval_seconds))
         self._lock = threading.Lock()
         self._tallies: dict[Domain, _Tally] = {}
-        self._read_ns = self._started_ns = monotonic_ns()
-        self._started_at = utcnow()
+        now_ns = monotonic_ns()
+        self._read_ns = self._started_ns = now_ns if since_ns is None else since_ns
+        self._started_at = utcnow() - timedelta(seconds=(now_ns - self._started_ns) / NANOSECONDS)
         self._scope = self._meters[0].scope if self._meters else None
         self._busy = self._busy_now()
         self._contained = self._contained_now()
 
-    def begin(self) -> None:
-        """Take the meters' first reading: the first window begins here."""
+    def begin(self) -> Window:
+        """Take the meters' first reading: the first window begins here.
+
+        Returns:
+            What came before it: CPU was counted already and joules were not, so it is a gap.
+        """
         with self._lock:
-            for meter in self._meters:
-                meter.read()
-            self._tallies = {}
-            self._read_ns = self._started_ns = self._monotonic_ns()
-            self._started_at = self._utcnow()
+            self._read()
+            for tally in self._tallies.values():
+                tally.gap, tally.waiting = UNREAD, False
+            return self._cut()
 
     def seconds_to_boundary(self) -> float:
         """How long until the next boundary; never less than a tenth of a window, so that no window is a sliver."""

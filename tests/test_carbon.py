@@ -1,7 +1,9 @@
 """Carbon: one in a process, started when needed, closed twice without complaint, safe after a fork."""
 
 import asyncio
+import json
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -207,6 +209,52 @@ def test_with_settings_from_the_environment_alone_a_bad_one_is_told_and_the_defa
     assert done.stdout.split() == ["True", "WORLD"]
     for name in ("CARBON_SDK_ZONE", "CARBON_SDK_PROVIDER", "CARBON_SDK_SINKS", "CARBON_SDK_SERVICE"):
         assert name in done.stderr
+
+
+FIRST_BLOCK = {
+    "carbon_sdk.run": "carbon_sdk.run(main())",
+    "asyncio.run": "asyncio.run(main())",
+    "a plain block": """
+with carbon_sdk.track("job") as span:
+    burn(0.05)
+print(span.cpu_seconds)
+""",
+}
+
+
+@pytest.mark.parametrize("start", FIRST_BLOCK.values(), ids=FIRST_BLOCK.keys())
+def test_the_first_block_of_a_script_has_joules_for_all_of_its_cpu(start: str, tmp_path: pathlib.Path) -> None:
+    """The meters are read before it opens, and the start of our own thread takes nothing from it."""
+    program = """
+import asyncio, time
+import carbon_sdk
+
+def burn(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+async def main():
+    async with carbon_sdk.track("job") as span:
+        burn(0.05)
+    print(span.cpu_seconds)
+
+"""
+    file = tmp_path / "records.jsonl"
+    more = {"CARBON_SDK_SINKS": "jsonlines", "CARBON_SDK_JSONLINES_PATH": str(file), "CARBON_SDK_ZONE": "DE"}
+    done = subprocess.run(
+        [sys.executable, "-c", program + start],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**environment(), **more},
+    )
+
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    (job,) = [record for record in records if record["name"] == "job"]
+    assert job["cpu_seconds"] == pytest.approx(float(done.stdout), rel=0.05)
+    assert (job["gap_cpu_seconds"], job["late_cpu_seconds"]) == (0.0, 0.0)
+    assert job["energy_joules"] > 0.0
 
 
 async def test_a_source_that_is_refused_is_told_once_by_the_sdks_own_log(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,7 @@
 """Windows: what lies between two readings of everything."""
 
+from datetime import timedelta
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,6 +137,27 @@ def test_a_failed_reading_is_a_gap_and_the_next_window_is_whole() -> None:
 
     assert (lost.energies[0].joules, lost.energies[0].gap) == (None, "EINVAL")
     assert total([found]) == pytest.approx(10.0)
+
+
+def test_what_ran_before_the_first_reading_is_a_gap_and_takes_nothing_from_the_first_window() -> None:
+    """CPU is counted from the start; the joules before the meters were read are unknown, and not the next window's."""
+    clock = ManualClock()
+    cpu = StillCPU(clock, 2.0)
+    since_ns = clock.monotonic_ns()
+    clock.advance(0.4)
+    sampler = Sampler([fake(clock)], cpu, since_ns=since_ns, monotonic_ns=clock.monotonic_ns, utcnow=clock.utcnow)
+    clock.advance(0.1)
+    before = sampler.begin()
+    clock.advance(0.2)
+    first = sampler.close()
+
+    assert before.seconds == pytest.approx(0.5)
+    assert before.energies[0].joules is None
+    assert before.cut.process_cpu_seconds == pytest.approx(1.0)
+    assert before.ended_at - before.started_at == timedelta(seconds=0.5)
+    assert total([first]) == pytest.approx(2.0)
+    assert first.cut.process_cpu_seconds == pytest.approx(0.4)
+    assert Ledger().book(before).gap_seconds == pytest.approx(0.5)
 
 
 def test_utc_labels_and_never_measures() -> None:

@@ -59,6 +59,8 @@ class Clock:
         self._gpu_ns: dict[Tally, float] = {}
         self._gpu_moment_ns = time.monotonic_ns()
         self._process_ns = time.process_time_ns()
+        self.started_ns = time.monotonic_ns()
+        """When this account began, on the monotonic clock."""
         self._own_ns: int | None = None
         self._own_thread: int | None = None
         self.running = False
@@ -71,6 +73,7 @@ class Clock:
             if not self.running:
                 self._process_ns = time.process_time_ns()
                 self._children.start()
+                self.started_ns = time.monotonic_ns()
                 self.running = True
             if sys.version_info >= (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)():
                 self.on_error("cpu", RuntimeError("free-threaded Python is not supported yet; shares may be wrong"))

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import inspect
 import time
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import ContextDecorator
 from contextvars import ContextVar
 from types import TracebackType
@@ -16,6 +16,8 @@ from carbon_sdk.spans.span import Estimator, Span
 Function = TypeVar("Function", bound=Callable[..., Any])
 Source = Callable[[], tuple[Clock, Estimator] | None]
 """Gives the CPU account of this process and who estimates; None where nothing is measured."""
+Begun = Callable[[], Awaitable[None]]
+"""Returns when the meters have been read, where this process is measured and was not yet."""
 
 
 class Track(ContextDecorator):
@@ -24,13 +26,17 @@ class Track(ContextDecorator):
     Args:
         name: The span's name; the function's where it decorates without one.
         source: Where the CPU account comes from.
+        begun: Awaited before an `async with` block opens outside any span.
         kind: `worker` where it is outermost; a span in a request or in another span counts there.
         gpu: It uses a GPU: it shares the GPU's joules for as long as it is open.
     """
 
-    def __init__(self, name: str, *, source: Source, kind: AccountKind = "worker", gpu: bool = False) -> None:
+    def __init__(
+        self, name: str, *, source: Source, begun: Begun, kind: AccountKind = "worker", gpu: bool = False
+    ) -> None:
         self.name = name
         self._source = source
+        self._begun = begun
         self._kind: AccountKind = kind
         self._gpu = gpu
         self._open: list[_Open] = []
@@ -46,6 +52,8 @@ class Track(ContextDecorator):
         self._open.pop().close(failed=error is not None)
 
     async def __aenter__(self) -> Span:
+        if THREAD.slot.owner is None:
+            await self._begun()
         return self.__enter__()
 
     async def __aexit__(
@@ -54,7 +62,7 @@ class Track(ContextDecorator):
         self.__exit__(kind, error, trace)
 
     def _again(self) -> "Track":
-        return Track(self.name, source=self._source, kind=self._kind, gpu=self._gpu)
+        return Track(self.name, source=self._source, begun=self._begun, kind=self._kind, gpu=self._gpu)
 
     def __call__(self, function: Function) -> Function:
         """The function, each call of it a span."""
@@ -77,7 +85,7 @@ class Track(ContextDecorator):
 
     def _coroutine(self, function: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*args: Any, **kwargs: Any) -> Any:
-            with self._again():
+            async with self._again():
                 return await function(*args, **kwargs)
 
         return call
