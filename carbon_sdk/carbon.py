@@ -29,8 +29,8 @@ from carbon_sdk.spans.track import Track
 
 Result = TypeVar("Result")
 
-FIRST_READING_SECONDS = 1.0
-"""How long the first block of a script or worker waits for the meters' first reading; what runs before it has no
+FIRST_READING_SECONDS = 5.0
+"""How long at most the first block of a script or worker waits for the meters' first reading; what runs before has no
 joules. A request, and synchronous code in a running loop, never wait."""
 
 

@@ -154,6 +154,16 @@ class Clock:
 
     def cut(self) -> Cut:
         """CPU by account since the last cut; steps that run now are cut. Called by carbon_sdk's own thread."""
+        slots = _slots()
+        for slot in slots:
+            slot.looked = True
+        try:
+            return self._cut(slots)
+        finally:
+            for slot in slots:
+                slot.looked = False
+
+    def _cut(self, slots: list[Slot]) -> Cut:
         self.move_gpu(None)
         children_ns, inexact = self._children.take()
         for parent in inexact:
@@ -161,7 +171,7 @@ class Clock:
                 parent.approximate = True
         gpu, self._gpu_ns = self._gpu_ns, {}
         open_ns: dict[Owner, int] = {}
-        for slot in _slots():
+        for slot in slots:
             owner = slot.owner
             if owner is not None and owner.touched is self.touched:
                 open_ns[owner] = open_ns.get(owner, 0) + slot.open_ns()
@@ -206,7 +216,7 @@ class Clock:
     ) -> None:
         use = accounts.setdefault(account, Use())
         with LOCK:
-            given_ns = max(owner.total_ns + open_ns - owner.taken_ns, 0)
+            given_ns = max(owner.total_ns + (0 if owner.ended else open_ns) - owner.taken_ns, 0)
             owner.taken_ns += given_ns
         if isinstance(owner, Tally):
             _take_counts(owner, use)

@@ -128,6 +128,7 @@ class Slot:
         "clock_id",
         "cpu_ns",
         "driven",
+        "looked",
         "loop",
         "loop_runs",
         "owner",
@@ -143,6 +144,7 @@ class Slot:
         self.loop_runs: Callable[[], bool] = _no_loop  # 3.11 asks the system which loop runs: 200 ns
         self.clock: Any = None
         self.cells: dict[Any, Any] = {}  # of the middleware: an endpoint's tally on this thread, by its route
+        self.looked = False  # a cut looks at what runs on any thread: who ends meanwhile takes the lock
         self.start_ns = 0
         self.total_ns = 0
         self.begin_thread()

@@ -7,6 +7,8 @@ Each wrapper calls what stood there before it, whoever put it there, and does no
 wrappers stay once they are put in, so that others may wrap them in turn.
 """
 
+from __future__ import annotations  # or those of an inner function are built anew at each call
+
 import asyncio
 import functools
 import subprocess

@@ -186,13 +186,13 @@ async def test_parallel_requests_to_one_route_are_one_account() -> None:
 
 
 async def test_the_books_of_real_traffic_balance() -> None:
-    """Own accounts, idle and unattributed never exceed what was measured."""
+    """Own accounts, idle and unattributed never exceed what was measured; the rest of the machine is no record."""
     records = await visit(app, *[("GET", "/inline/1")] * 10)
     measured = records["measured"].energy_joules
     booked = sum(record.energy_joules or 0.0 for name, record in records.items() if name != "measured")
 
     assert measured is not None
-    assert booked == pytest.approx(measured, rel=1e-6)
+    assert measured * 0.99 < booked < measured * (1.0 + 1e-9)
 
 
 async def test_mounted_applications_keep_their_route() -> None:
