@@ -7,10 +7,12 @@ Run: `python benchmarks/overhead.py`.
 import argparse
 import asyncio
 import gc
+import os
 import platform
 import statistics
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -73,9 +75,40 @@ async def serve(app: ASGIApp, requests: int) -> float:
     return (time.thread_time_ns() - begun) / requests
 
 
+def logging(app: ASGIApp) -> ASGIApp:
+    """A middleware that logs one JSON line a request through structlog."""
+    import structlog
+
+    log = structlog.wrap_logger(
+        structlog.PrintLogger(Path(os.devnull).open("w")),  # noqa: SIM115  # open as long as the process
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+    async def middleware(scope: Scope, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        log.info("request", method=scope["method"], path=scope["path"], status=200, duration_seconds=0.01)
+
+    return middleware
+
+
 def peers() -> dict[str, ASGIApp]:
     """What is compared, those that are installed."""
-    found = {"bare": application(), "empty middleware": empty(application())}
+    found = {
+        "bare": application(),
+        "empty middleware": empty(application()),
+        "one structlog line": logging(application()),
+    }
+    try:
+        from prometheus_fastapi_instrumentator.metrics import default
+        from prometheus_fastapi_instrumentator.middleware import PrometheusInstrumentatorMiddleware as Prometheus
+
+        found["prometheus-fastapi-instrumentator"] = Prometheus(application(), instrumentations=[default()])
+    except ImportError:
+        pass
     try:
         from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 
@@ -85,13 +118,83 @@ def peers() -> dict[str, ASGIApp]:
     return found
 
 
+async def nothing() -> None:
+    """Returns at once."""
+
+
+async def steps(count: int) -> None:
+    """So many further steps."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def children(count: int) -> None:
+    """So many child tasks, one after the other."""
+    for _ in range(count):
+        await asyncio.create_task(nothing())
+
+
+async def hops(count: int) -> None:
+    """So many functions in a thread, one after the other."""
+    loop = asyncio.get_running_loop()
+    for _ in range(count):
+        await loop.run_in_executor(None, int)
+
+
+PARTS: dict[str, Callable[[int], Awaitable[None]]] = {
+    "a further step": steps,
+    "a child task": children,
+    "a hop to a thread": hops,
+}
+COUNT = 50
+
+
+async def part(work: Callable[[int], Awaitable[None]], middleware: Callable[[ASGIApp], ASGIApp]) -> float:
+    """CPU nanoseconds of the whole process for one of the parts of a request that has `COUNT` of them."""
+
+    async def app(scope: Scope, receive: Any, send: Any) -> None:
+        await work(COUNT)
+
+    measured = middleware(app)
+    begun = time.process_time_ns()
+    for _ in range(20):
+        await measured({"type": "http", "method": "GET", "path": "/"}, None, None)
+    return (time.process_time_ns() - begun) / 20 / COUNT
+
+
+async def outside() -> tuple[float, float]:
+    """CPU nanoseconds of a task outside any span, without and with our task factory."""
+    loop = asyncio.get_running_loop()
+    factory = loop.get_task_factory()
+    figures = []
+    for each in (None, factory):
+        loop.set_task_factory(each)
+        begun = time.process_time_ns()
+        await children(1000)
+        figures.append((time.process_time_ns() - begun) / 1000)
+    return figures[0], figures[1]
+
+
+async def parts(middleware: Callable[[ASGIApp], ASGIApp], rounds: int) -> dict[str, float]:
+    """Nanoseconds added to each part, as the median over rounds of the difference in the same round."""
+    added: dict[str, list[float]] = {name: [] for name in [*PARTS, "a task outside any span"]}
+    for _ in range(rounds):
+        gc.collect()
+        for name, work in PARTS.items():
+            bare = await part(work, lambda app: app)
+            added[name].append(await part(work, middleware) - bare)
+        without, with_factory = await outside()
+        added["a task outside any span"].append(with_factory - without)
+    return {name: statistics.median(values) for name, values in added.items()}
+
+
 async def main() -> None:
-    """Print the table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
-    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(), sinks={})
+    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(), sinks={}, zone="DE")
     variants = {**peers(), "carbon_sdk": CarbonMiddleware(application(), carbon=carbon)}
     figures: dict[str, list[float]] = {name: [] for name in variants}
     async with carbon:
@@ -101,6 +204,7 @@ async def main() -> None:
                 figure = await serve(app, arguments.requests)
                 if turn >= 2:
                     figures[name].append(figure)
+        inside = await parts(lambda app: CarbonMiddleware(app, carbon=carbon), arguments.rounds)
     bare = figures["bare"]
     print(f"CPython {platform.python_version()}, {arguments.rounds} rounds of {arguments.requests} requests")
     print("| variant | us a request | added us | share of bare |\n|---|---|---|---|")
@@ -108,6 +212,9 @@ async def main() -> None:
         added = statistics.median(value - base for value, base in zip(values, bare, strict=True))
         share = statistics.median((value - base) / base for value, base in zip(values, bare, strict=True))
         print(f"| {name} | {statistics.median(values) / 1000:.2f} | {added / 1000:.2f} | {share:.2f} |")
+    print("\n| carbon_sdk adds to | us |\n|---|---|")
+    for name, nanoseconds in inside.items():
+        print(f"| {name} | {nanoseconds / 1000:.2f} |")
 
 
 if __name__ == "__main__":
