@@ -307,8 +307,17 @@ def drive(inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_
         finally:
             thrown = None
             now_ns = monotonic_ns()
-            slot.close(now_ns)
-            owner = slot.owner or owner
+            running = slot.owner
+            stretch_ns = now_ns - slot.start_ns
+            if running is not None and running.slot is slot and stretch_ns < LONG_NS:  # as `slot.close` does
+                slot.booked_ns += stretch_ns
+                slot.total_ns += stretch_ns
+                running.ns += stretch_ns
+                if not running.dirty:
+                    running.touch()
+            else:
+                slot.close(now_ns)
+            owner = running or owner
             slot.driven = driven
             slot.owner = outer
             slot.start_ns = now_ns

@@ -27,17 +27,16 @@ _wrapped: set[str] = set()
 
 def bound(function: Callable[..., Any], owner: Owner) -> Callable[..., Any]:
     """The function, its CPU time booked to an owner on whatever thread it runs."""
+    return functools.partial(_run, owner, function)
 
-    @functools.wraps(function, assigned=("__module__", "__name__", "__qualname__", "__doc__"), updated=())
-    def run(*args: Any, **kwargs: Any) -> Any:
-        slot = THREAD.slot
-        outer = slot.switch(owner)
-        try:
-            return function(*args, **kwargs)
-        finally:
-            slot.switch(outer)
 
-    return run
+def _run(owner: Owner, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    slot = THREAD.slot
+    outer = slot.switch(owner)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        slot.switch(outer)
 
 
 def follow_threads() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Generator
+from types import CoroutineType
 from typing import Any, cast
 
 from carbon_sdk.cpu.driver import THREAD, Owner, drive
@@ -20,7 +21,7 @@ class TaskFactory:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         owner = THREAD.slot.owner
-        if owner is not None and self.active and asyncio.iscoroutine(coro):
+        if owner is not None and self.active and (type(coro) is CoroutineType or asyncio.iscoroutine(coro)):
             coro = followed(coro, owner)
         if self._before is not None:
             return self._before(loop, coro, **options)
@@ -30,8 +31,11 @@ class TaskFactory:
 def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: Owner) -> Coroutine[Any, Any, Any]:
     """A coroutine of the same name whose steps are the owner's."""
     outer: Any = _driven(coro, owner)
-    outer.__name__ = getattr(coro, "__name__", outer.__name__)
-    outer.__qualname__ = getattr(coro, "__qualname__", outer.__qualname__)
+    if type(coro) is CoroutineType:
+        outer.__name__, outer.__qualname__ = coro.__name__, coro.__qualname__
+    else:
+        outer.__name__ = getattr(coro, "__name__", outer.__name__)
+        outer.__qualname__ = getattr(coro, "__qualname__", outer.__qualname__)
     return cast(Coroutine[Any, Any, Any], outer)
 
 
