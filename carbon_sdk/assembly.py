@@ -35,6 +35,7 @@ from carbon_sdk.sinks.delivery import Delivery
 from carbon_sdk.sinks.sink import Sink, TotalsSink
 from carbon_sdk.spans.ledger import Ledger
 from carbon_sdk.statement import Terms
+from carbon_sdk.timing import Timing
 
 PROVIDERS = "carbon_sdk.providers"
 SINKS = "carbon_sdk.sinks"
@@ -55,6 +56,7 @@ async def assemble(
     provider: IntensityProvider | None,
     sinks: Mapping[str, Sink] | None,
     totals: Sequence[TotalsSink],
+    timing: Timing,
     forgive: Forgive,
 ) -> AsyncIterator[Line]:
     """The line of one process, ready to run; closed when the block ends.
@@ -67,6 +69,7 @@ async def assemble(
         provider: Grid intensity; built when None. The static averages stand behind it.
         sinks: By name; built when None.
         totals: Take running totals.
+        timing: The clocks of what asks the network.
         forgive: Told of a setting that cannot be used; it raises, or the default serves instead.
 
     Raises:
@@ -103,11 +106,11 @@ async def assemble(
             since_ns=clock.started_ns,
         )
         before = sampler.begin()
-        http = HTTP()
+        http = _http(settings, timing)
         stack.push_async_callback(http.aclose)
         static = YearlyAverages()
         place = _place(settings, log, forgive)
-        chain = _chain(settings, provider, static, http, log, forgive)
+        chain = _chain(settings, provider, static, http, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
         making = _embodied(settings, found)
@@ -224,23 +227,38 @@ def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
 
 
 @asynccontextmanager
-async def intensity_chain(settings: Settings, log: Log) -> AsyncIterator[tuple[Fallback, Place]]:
+async def intensity_chain(
+    settings: Settings, log: Log, *, timing: Timing | None = None
+) -> AsyncIterator[tuple[Fallback, Place]]:
     """Whom the line would ask for the grid intensity, and where; closed when the block ends.
 
     Args:
         settings: What to build.
         log: Takes warnings.
+        timing: Clocks; the machine's own when None.
 
     Raises:
         SettingsError: A setting cannot be used.
     """
     async with AsyncExitStack() as stack:
-        http = HTTP()
+        timing = timing or Timing()
+        http = _http(settings, timing)
         stack.push_async_callback(http.aclose)
         place = _place(settings, log, _refuse)
-        chain = _chain(settings, None, YearlyAverages(), http, log, _refuse)
+        chain = _chain(settings, None, YearlyAverages(), http, log, _refuse, timing)
         stack.push_async_callback(chain.aclose)
         yield chain, place
+
+
+def _http(settings: Settings, timing: Timing) -> HTTP:
+    return HTTP(
+        timeout_seconds=settings.http_timeout_seconds,
+        ca_file=None if settings.http_ca_file is None else str(settings.http_ca_file),
+        monotonic=timing.monotonic,
+        utcnow=timing.utcnow,
+        sleep=timing.sleep,
+        chance=timing.chance,
+    )
 
 
 def _refuse(problem: SettingsError) -> None:
@@ -279,36 +297,50 @@ def _chain(
     http: HTTP,
     log: Log,
     forgive: Forgive,
+    timing: Timing,
 ) -> Fallback:
     """`Fallback(Cached(A), Cached(B), ..., YearlyAverages())`."""
 
     def tell(level: str, text: str) -> None:
         log.event("carbon.intensity", level=level, problem=text)
 
+    def chain(*links: IntensityProvider, allow_mixed_scope: bool = False) -> Fallback:
+        return Fallback(
+            *links,
+            allow_mixed_scope=allow_mixed_scope,
+            utcnow=timing.utcnow,
+            monotonic=timing.monotonic,
+            tell=tell,
+        )
+
     if provider is not None:
-        return Fallback(provider, static, allow_mixed_scope=True, tell=tell)
+        return chain(provider, static, allow_mixed_scope=True)
     links: list[IntensityProvider] = []
     for name in settings.provider_order:
         try:
-            links.append(_provider(name, settings, static, http, tell))
+            links.append(_provider(name, settings, static, http, tell, timing))
         except SettingsError as exc:
             forgive(exc)
     if static not in links:
         links.append(static)
     try:
-        return Fallback(*links, allow_mixed_scope=settings.allow_mixed_scope, tell=tell)
+        return chain(*links, allow_mixed_scope=settings.allow_mixed_scope)
     except SettingsError as exc:
         forgive(exc)
-        return Fallback(links[0], *([] if links[0] is static else [static]), tell=tell)
+        return chain(links[0], *([] if links[0] is static else [static]))
 
 
-def _provider(name: str, settings: Settings, static: YearlyAverages, http: HTTP, tell: Tell) -> IntensityProvider:
+def _provider(
+    name: str, settings: Settings, static: YearlyAverages, http: HTTP, tell: Tell, timing: Timing
+) -> IntensityProvider:
     if name == static.name:
         return static
     if name == Constant.name:
         return _constant(settings)
     live = cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http))
-    return Cached(live if settings.intensity_cache is None else Shared(live, settings.intensity_cache, tell=tell))
+    if settings.intensity_cache is not None:
+        live = Shared(live, settings.intensity_cache, utcnow=timing.utcnow, chance=timing.chance, tell=tell)
+    return Cached(live, utcnow=timing.utcnow, monotonic=timing.monotonic, chance=timing.chance)
 
 
 def _constant(settings: Settings) -> Constant:

@@ -26,6 +26,7 @@ from carbon_sdk.settings import Settings, from_environment
 from carbon_sdk.sinks.sink import Sink, TotalsSink
 from carbon_sdk.spans.span import Estimator, SpanShare
 from carbon_sdk.spans.track import Track
+from carbon_sdk.timing import Timing
 
 Result = TypeVar("Result")
 
@@ -48,6 +49,7 @@ class Carbon:
         provider: Grid intensity; built from settings when None. The static averages always stand behind it.
         sinks: By name; built from settings when None.
         totals: Sinks that take running totals at each window.
+        timing: The clocks by which providers are asked and waited for.
         arguments: Fields of `Settings`, above the environment.
 
     Raises:
@@ -62,6 +64,7 @@ class Carbon:
         provider: IntensityProvider | None = None,
         sinks: Mapping[str, Sink] | None = None,
         totals: Sequence[TotalsSink] = (),
+        timing: Timing | None = None,
         **arguments: Any,
     ) -> None:
         self.settings = settings if settings is not None else from_environment(**arguments)
@@ -71,6 +74,7 @@ class Carbon:
         self.provider = provider
         self.sinks = sinks
         self.totals = totals
+        self.timing = timing or Timing()
         self.forgiving = False
         """A setting that cannot be used is told once and left at its default, instead of raised."""
         self._lock = threading.Lock()
@@ -183,7 +187,11 @@ class Carbon:
         places = [Place(zone=zone) for zone in zones]
         return await self._on_thread(
             lambda line: forecast.greenest_window(
-                line.provider, places or [line.place], duration=duration, before=before
+                line.provider,
+                places or [line.place],
+                duration=duration,
+                before=before,
+                utcnow=self.timing.utcnow,
             )
         )
 
@@ -200,7 +208,12 @@ class Carbon:
         """
         return await self._on_thread(
             lambda line: forecast.wait_until_green(
-                line.provider, line.place, max_g_per_kwh=max_g_per_kwh, at_most=at_most
+                line.provider,
+                line.place,
+                max_g_per_kwh=max_g_per_kwh,
+                at_most=at_most,
+                utcnow=self.timing.utcnow,
+                sleep=self.timing.sleep,
             )
         )
 
@@ -323,6 +336,7 @@ class _Thread(threading.Thread):
             provider=carbon.provider,
             sinks=carbon.sinks,
             totals=carbon.totals,
+            timing=carbon.timing,
             forgive=carbon.forgive,
         ) as line:
             self.line = line

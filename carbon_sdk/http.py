@@ -407,7 +407,9 @@ class HTTP:
 
         def session() -> aiohttp.ClientSession:
             connector = aiohttp.TCPConnector(ssl=tls, limit=self._max_connections, keepalive_timeout=30)
-            return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            made._retry_connection = False  # it would send a GET or PUT again by itself, unpaced and uncounted
+            return made
 
         return httpx.AsyncClient(
             transport=Transport(client=session, proxy=httpx.Proxy(self._proxy) if self._proxy else None),

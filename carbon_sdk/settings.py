@@ -43,6 +43,13 @@ def _path(_name: str, value: Any) -> Path:
     return Path(os.path.expanduser(str(value)))
 
 
+def _file(name: str, value: Any) -> Path:
+    path = _path(name, value)
+    if not path.is_file():
+        raise _refuse(name, f"there is no file {_shown(path)}", "Give the path of a file that can be read")
+    return path
+
+
 def _truth(name: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -165,6 +172,8 @@ class Settings:
         provider: Providers of grid intensity in order; `electricity_maps` where it has a token, then `yearly_averages`.
         allow_mixed_scope: Let a chain hold providers whose signal or emission scope differ.
         intensity_cache: Folder of an intensity cache shared by the workers of this host; none when absent.
+        http_timeout_seconds: Deadline of one request to a provider or a collector, all of it.
+        http_ca_file: PEM file of the authorities to trust there, instead of the bundled ones.
         pue: Power usage effectiveness of the data centre, 1 to 3; known by cloud region, else 1.0.
         wall_factor: From measured domains to the wall, 1 to 5; not applied when absent.
         operator: Who runs the machine: `own` or `cloud`; decides the scope in reports.
@@ -205,6 +214,8 @@ class Settings:
     provider: tuple[str, ...] = _setting(_names, ())
     allow_mixed_scope: bool = _setting(_truth, False)
     intensity_cache: Path | None = _setting(_path)
+    http_timeout_seconds: float = _setting(_number(0.1, 60, "seconds"), 10.0)
+    http_ca_file: Path | None = _setting(_file)
     pue: float | None = _setting(_number(1, 3, "a factor"))
     wall_factor: float | None = _setting(_number(1, 5, "a factor"))
     operator: Operator | None = _setting(_one_of("own", "cloud"))

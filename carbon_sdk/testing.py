@@ -7,6 +7,7 @@ assert sink.emissions[0].energy_joules > 0
 ```
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from carbon_sdk.emission import Emission
 from carbon_sdk.intensity.intensity import EmissionScope, Intensity, Place, Quality, Signal
 from carbon_sdk.meters.meter import Domain, Method, Reading, ScopeKind
+from carbon_sdk.timing import Timing
 
 NANOSECONDS = 1_000_000_000
 
@@ -37,9 +39,23 @@ class ManualClock:
         """Nanoseconds since the start."""
         return self._ns
 
+    def monotonic(self) -> float:
+        """Seconds since the start."""
+        return self._ns / NANOSECONDS
+
     def utcnow(self) -> datetime:
         """The moment that it is."""
         return self._start + timedelta(microseconds=self._ns / 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass, and others run for a moment."""
+        self.advance(seconds)
+        await asyncio.sleep(0)
+
+    @property
+    def timing(self) -> Timing:
+        """This clock for `Carbon(timing=...)`, with a chance that is always one half."""
+        return Timing(utcnow=self.utcnow, monotonic=self.monotonic, sleep=self.sleep, chance=lambda: 0.5)
 
 
 class FakeScope:

@@ -37,6 +37,8 @@ def test_arguments_stand_above_the_environment() -> None:
         ("ZONE", "Germany!", "DK-DK1"),
         ("DISABLED", "maybe", "1 or 0"),
         ("LATITUDE", "200", "-90 to 90"),
+        ("HTTP_TIMEOUT_SECONDS", "0", "0.1 to 60"),
+        ("HTTP_CA_FILE", "/nowhere/ca.pem", "there is no file"),
     ],
 )
 def test_a_bad_value_names_the_setting_and_the_remedy(name: str, text: str, says: str) -> None:
