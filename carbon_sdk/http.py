@@ -23,23 +23,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
+from carbon_sdk.circuit import FIRST_PAUSE_SECONDS, Circuits
 from carbon_sdk.errors import CarbonSDKError
 
 Kind = Literal["timeout", "unreachable", "name", "tls", "too_large", "protocol", "paused"]
 
-FAILURES_TO_OPEN = 5
-"""Failed calls in a row of one origin that open its circuit."""
-FIRST_PAUSE_SECONDS = 30.0
-LONGEST_PAUSE_SECONDS = 900.0
-LONGEST_RETRY_AFTER_SECONDS = 86_400.0
-"""A server that asks for more than a day is asked again after a day."""
-ORIGINS_REMEMBERED = 64
 FIRST_WAIT_SECONDS = 0.5
+"""Longest wait before the second attempt; it doubles for each one more. Its share is drawn at random."""
 LONGEST_WAIT_SECONDS = 4.0
 AGAIN = frozenset({500, 502, 503, 504})
 """Statuses worth a second try: the server's trouble, not ours. Not 429: it asks for less, not for more."""
+LONGEST_RETRY_AFTER_SECONDS = 86_400.0
+"""A server that asks for more than a day is asked again after a day."""
 _HIDDEN_QUERY = "carbon_sdk.hidden_query"
 
 
@@ -92,10 +89,10 @@ class Reply:
 
 
 def redacted(text: str, secrets: Sequence[str]) -> str:
-    """The text with every secret replaced by `***`."""
+    """The text with every secret replaced by `***`, also where it is written as in a URL."""
     for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
+        for written in (secret, quote(secret), quote(secret, safe=""), quote_plus(secret)):
+            text = text.replace(written, "***") if written else text
     return text
 
 
@@ -116,58 +113,11 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
         return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
     try:
         until = email.utils.parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)
     return min(max((until - now).total_seconds(), 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
-@dataclass(slots=True)
-class Circuit:
-    """Whether one origin may be asked. Times are monotonic seconds."""
-
-    failures: int = 0
-    paused_until: float = 0.0
-    probing: bool = False
-
-    def refusal(self, now: float) -> float | None:
-        """Seconds to wait before the next call, or None: go ahead. Admits one probe at a time after a pause."""
-        if now < self.paused_until:
-            return self.paused_until - now
-        if self.failures < FAILURES_TO_OPEN:
-            return None
-        if self.probing:
-            return FIRST_PAUSE_SECONDS
-        self.probing = True
-        return None
-
-    def succeeded(self) -> None:
-        """The origin answered."""
-        self.failures = 0
-        self.probing = False
-
-    def failed(self, now: float, chance: float) -> None:
-        """The origin did not answer, or answered 5xx.
-
-        Args:
-            now: Monotonic seconds.
-            chance: 0 to 1; spreads the callers of many machines.
-        """
-        self.failures += 1
-        self.probing = False
-        beyond = self.failures - FAILURES_TO_OPEN
-        if beyond >= 0:
-            pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(beyond, 10), LONGEST_PAUSE_SECONDS)
-            self.pause(now, pause * (0.5 + chance / 2))
-
-    def pause(self, now: float, seconds: float) -> None:
-        """Leave the origin alone for so long."""
-        self.paused_until = max(self.paused_until, now + seconds)
-
-    def abandoned(self) -> None:
-        """The call was cancelled before it said anything."""
-        self.probing = False
 
 
 class HTTP:
@@ -216,7 +166,7 @@ class HTTP:
         self.utcnow = utcnow
         self._sleep = sleep
         self._chance = chance
-        self._circuits: dict[str, Circuit] = {}
+        self._circuits = Circuits()
         self._client: Any = None
 
     async def get(
@@ -302,9 +252,10 @@ class HTTP:
     async def _call(self, method: str, url: str, *, attempts: int, secrets: tuple[str, ...], **asked: Any) -> Reply:
         import tenacity  # noqa: PLC0415 - late: costs time, and only a live provider needs it
 
+        longest = tenacity.wait_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS)
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(attempts),
-            wait=tenacity.wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=LONGEST_WAIT_SECONDS),
+            wait=lambda state: longest(state) * self._chance(),
             retry=tenacity.retry_if_exception(_may_pass) | tenacity.retry_if_result(_asks_again),
             retry_error_callback=lambda last: last.outcome.result() if last.outcome else None,
             sleep=self._sleep,
@@ -315,24 +266,25 @@ class HTTP:
     async def _attempt(
         self, method: str, url: str, where: str, secrets: tuple[str, ...], asked: Mapping[str, Any]
     ) -> Reply:
-        circuit = self._circuit_of(url)
+        circuit = self._circuits.of(url)
         wait = circuit.refusal(self.monotonic())
         if wait is not None:
-            problem = f"left alone for {wait:.0f} s more, after failures or at its own wish"
+            problem = f"left alone for {wait:.0f} s more, after: {circuit.reason}"
             raise HTTPError("paused", where, problem, retry_after_seconds=wait)
         try:
             reply = await self._exchange(method, url, where, secrets, asked)
-        except HTTPError:
-            circuit.failed(self.monotonic(), self._chance())
+        except HTTPError as exc:
+            circuit.failed(self.monotonic(), self._chance(), exc.problem)
             raise
         except BaseException:
             circuit.abandoned()
             raise
         if reply.status == 429 or reply.retry_after_seconds is not None:
             circuit.succeeded()
-            circuit.pause(self.monotonic(), reply.retry_after_seconds or FIRST_PAUSE_SECONDS)
+            seconds = reply.retry_after_seconds or FIRST_PAUSE_SECONDS
+            circuit.pause(self.monotonic(), seconds, f"HTTP {reply.status}, which asked for a pause")
         elif reply.status >= 500:
-            circuit.failed(self.monotonic(), self._chance())
+            circuit.failed(self.monotonic(), self._chance(), f"HTTP {reply.status}")
         else:
             circuit.succeeded()
         return reply
@@ -352,18 +304,21 @@ class HTTP:
             ):
                 body = await self._body_of(response, where)
         except TimeoutError as exc:
-            raise HTTPError("timeout", where, f"no whole answer within {self._timeout_seconds:g} s") from exc
+            failure = HTTPError("timeout", where, f"no whole answer within {self._timeout_seconds:g} s")
+            cause: BaseException = exc
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError, ValueError) as exc:
-            raise _translated(exc, where, secrets) from exc
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(
-            status=response.status_code,
-            where=where,
-            headers=headers,
-            body=body,
-            secrets=secrets,
-            retry_after_seconds=retry_after_seconds(headers.get("retry-after"), self.utcnow()),
-        )
+            failure, cause = _translated(exc, where, secrets), exc
+        else:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            return Reply(
+                status=response.status_code,
+                where=where,
+                headers=headers,
+                body=body,
+                secrets=secrets,
+                retry_after_seconds=retry_after_seconds(headers.get("retry-after"), self.utcnow()),
+            )
+        raise failure from (None if _tells(cause, secrets) else cause)
 
     async def _body_of(self, response: Any, where: str) -> bytes:
         body = bytearray()
@@ -373,25 +328,17 @@ class HTTP:
                 raise HTTPError("too_large", where, f"the body is longer than {self._max_body_bytes} bytes")
         return bytes(body)
 
-    def _circuit_of(self, url: str) -> Circuit:
-        parts = urlsplit(url)
-        origin = f"{parts.scheme}://{parts.netloc}"
-        circuit = self._circuits.get(origin)
-        if circuit is None:
-            if len(self._circuits) >= ORIGINS_REMEMBERED:
-                self._circuits.pop(next(iter(self._circuits)))
-            circuit = self._circuits[origin] = Circuit()
-        return circuit
-
     def _new_client(self) -> Any:
-        import aiohttp  # noqa: PLC0415 - late, as above
+        from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415 - late, as above
+
+        import aiohttp  # noqa: PLC0415
         import httpx  # noqa: PLC0415
         from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415
 
         tls = _trust(self._ca_file)
 
         class Transport(AiohttpTransport):
-            """Adds secret parameters where nothing logs them, and keeps no cookies."""
+            """Adds secret parameters where nothing logs them."""
 
             async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
                 secret = request.extensions.get(_HIDDEN_QUERY)
@@ -415,6 +362,7 @@ class HTTP:
             transport=Transport(client=session, proxy=httpx.Proxy(self._proxy) if self._proxy else None),
             timeout=httpx.Timeout(self._timeout_seconds, connect=self._connect_timeout_seconds),
             headers={"user-agent": self._user_agent, "accept-encoding": "gzip, deflate"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,
         )
@@ -442,13 +390,25 @@ def _where(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def _translated(exc: BaseException, where: str, secrets: tuple[str, ...]) -> HTTPError:
-    """One error of the libraries below in our words. The aiohttp transport calls a reset a timeout, so look beneath."""
+def _chain(exc: BaseException) -> list[BaseException]:
+    """The exception and what lies beneath it."""
     causes: list[BaseException] = []
     cause: BaseException | None = exc
     while cause is not None and cause not in causes:
         causes.append(cause)
         cause = cause.__cause__ or getattr(cause, "os_error", None)
+    return causes
+
+
+def _tells(exc: BaseException, secrets: tuple[str, ...]) -> bool:
+    """Whether a traceback with this exception, as libraries below wrote it, would show a secret."""
+    text = "".join(f"{found}{found!r}" for found in _chain(exc))
+    return redacted(text, secrets) != text
+
+
+def _translated(exc: BaseException, where: str, secrets: tuple[str, ...]) -> HTTPError:
+    """One error of the libraries below in our words. The aiohttp transport calls a reset a timeout, so look beneath."""
+    causes = _chain(exc)
     names = {part.__name__ for found in causes for part in type(found).__mro__}
     text = redacted(str(causes[-1]) or type(causes[-1]).__name__, secrets)[:160]
     if "SSLError" in names or "CertificateError" in names:

@@ -37,6 +37,23 @@ def value(
     )
 
 
+def latest(now: datetime, **changes: Any) -> dict[str, Any]:
+    """What Electricity Maps answers truthfully for the running hour in Germany, with some fields changed."""
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    return {
+        "zone": "DE",
+        "carbonIntensity": 302,
+        "datetime": hour.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "updatedAt": now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "createdAt": hour.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "emissionFactorType": "lifecycle",
+        "isEstimated": False,
+        "estimationMethod": None,
+        "temporalGranularity": "hourly",
+        **changes,
+    }
+
+
 class Source:
     """Answers what its script says: a value, an error, or what a function of the place returns.
 

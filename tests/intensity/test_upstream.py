@@ -19,14 +19,14 @@ from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.log import Log
 from carbon_sdk.settings import from_environment
 from carbon_sdk.testing import FakeMeter, ManualClock, RecordingSink
-from tests.intensity.upstream import (
+from tests.intensity.sources import latest
+from tests.upstream import (
     Authority,
     Serve,
     answer,
     blanks,
     bomb,
     hang,
-    latest,
     raw,
     reset,
     self_signed,

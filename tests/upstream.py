@@ -18,23 +18,6 @@ Serve = Callable[[asyncio.StreamWriter], Awaitable[None]]
 """Answers one request, or does something else to it."""
 
 
-def latest(now: datetime, **changes: Any) -> dict[str, Any]:
-    """What Electricity Maps answers truthfully for the running hour in Germany, with some fields changed."""
-    hour = now.replace(minute=0, second=0, microsecond=0)
-    return {
-        "zone": "DE",
-        "carbonIntensity": 302,
-        "datetime": hour.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "updatedAt": now.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "createdAt": hour.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "emissionFactorType": "lifecycle",
-        "isEstimated": False,
-        "estimationMethod": None,
-        "temporalGranularity": "hourly",
-        **changes,
-    }
-
-
 def answer(
     body: object = b"", *, status: int = 200, headers: Mapping[str, str] | None = None, says_bytes: int | None = None
 ) -> Serve:
@@ -123,19 +106,27 @@ class Upstream:
         self.serve = serve
         self.asked: list[str] = []
         """Request lines, in order."""
+        self.headers: list[dict[str, str]] = []
+        """The headers of each, names in lower case."""
+        self.connections = 0
         self.address = ""
 
     async def meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """All requests of one connection."""
+        self.connections += 1
         try:
             while line := await reader.readline():
                 self.asked.append(line.decode("latin-1").strip())
-                while (await reader.readline()).strip():
-                    pass
+                headers: dict[str, str] = {}
+                while header := (await reader.readline()).decode("latin-1").strip():
+                    name, _, text = header.partition(":")
+                    headers[name.lower()] = text.strip()
+                self.headers.append(headers)
+                await reader.readexactly(int(headers.get("content-length", "0")))
                 await self.serve(writer)
                 if writer.is_closing():
                     break
-        except OSError:
+        except (OSError, EOFError):
             pass
         finally:
             writer.close()
