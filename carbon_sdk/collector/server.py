@@ -22,6 +22,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from carbon_sdk.collector.access import Tokens
 from carbon_sdk.collector.app import REQUESTS_PER_SECOND, create_app
+from carbon_sdk.collector.dashboard.site import Site
 from carbon_sdk.collector.gate import is_loopback
 from carbon_sdk.collector.intake import IntakeLimits
 from carbon_sdk.collector.store import Store, StoreError
@@ -164,7 +165,14 @@ async def serve(
                 "carbon-sdk collector token make --project NAME --scope write --scope read"
             )
         listening = _listen(serving)
-        app = create_app(store, tokens, limits=serving.limits, requests_per_second=serving.requests_per_second, log=log)
+        app = create_app(
+            store,
+            tokens,
+            limits=serving.limits,
+            requests_per_second=serving.requests_per_second,
+            routes=Site(store).routes(),
+            log=log,
+        )
         config = uvicorn.Config(
             app,
             http=PatientProtocol,

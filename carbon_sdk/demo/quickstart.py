@@ -46,7 +46,8 @@ def main(environ: Mapping[str, str], *, seconds: float | None, as_json: bool, po
         try:
             with _collector(Path(folder), port, environ) as address, _services(address, folder, environ) as ports:
                 if not as_json:
-                    console.print(f"collector: {address}/docs    services: {', '.join(SERVICES)}")
+                    console.print(f"dashboard: {address}/dashboard/")
+                    console.print(f"API: {address}/docs    services: {', '.join(SERVICES)}")
                 first = EMIT_SECONDS * 2 if seconds is None else seconds
                 asyncio.run(_traffic(ports, first))
                 if seconds is None:

@@ -1,0 +1,97 @@
+"""The first page: how much, of what, where, and which endpoint most."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from carbon_sdk.collector.dashboard import sheet
+from carbon_sdk.collector.dashboard.chart import chart_of
+from carbon_sdk.collector.dashboard.fact import intensity_fact, total_facts
+from carbon_sdk.collector.dashboard.period import QUARTER, Period, period_of
+from carbon_sdk.collector.dashboard.visit import Visit
+from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.store import Store
+
+MOST_ENDPOINTS = 8
+SERVED = ("request", "worker", "span")
+"""Kinds of account that an endpoint or a job is made of."""
+COLUMNS = (sheet.CO2E, sheet.ENERGY, sheet.REQUESTS, sheet.CO2E_EACH, sheet.INTENSITY)
+
+
+async def overview(visit: Visit, store: Store) -> dict[str, Any]:
+    """What the template `overview.html` shows."""
+    async with asyncio.TaskGroup() as tasks:
+        total = tasks.create_task(store.figures(visit.query()))
+        services = tasks.create_task(store.figures(visit.query("service")))
+        endpoints = tasks.create_task(store.figures(visit.query("service", "endpoint", filters={"kind": SERVED})))
+        zones = tasks.create_task(store.figures(visit.query("zone", "intensity_source", "intensity_quality")))
+        now = tasks.create_task(store.figures(_now(visit, store)))
+    if not total.result():
+        return {"nothing": True}
+    whole = total.result()[0]
+    whole_g = sheet.grams_of(whole)
+    facts = total_facts(whole, visit.link("records"))
+    latest = intensity_fact(now.result(), visit.period.zone, visit.link("records", period="1h"))
+    return {
+        "facts": [*facts, latest],
+        "chart": chart_of(visit, {}),
+        "services": _services(visit, services.result(), whole_g),
+        "endpoints": _endpoints(visit, endpoints.result(), whole_g),
+        "endpoint_count": len({(one.key["service"], one.key["endpoint"]) for one in endpoints.result()}),
+        "zones": _zones(visit, zones.result(), whole_g),
+        "qualities": list(whole.quality.items()),
+    }
+
+
+def _now(visit: Visit, store: Store) -> Any:
+    """By zone in quarters, over the last two hours: what was last heard."""
+    present = period_of({"period": "1h"}, visit.period.zone, datetime.fromtimestamp(store.now(), UTC))
+    recent = Period(
+        start=present.end - timedelta(hours=2) - QUARTER,
+        end=present.end,
+        bucket="quarter",
+        zone=present.zone,
+        preset=None,
+    )
+    return visit.query("zone", "intensity_source", "intensity_quality", period=recent, series=True)
+
+
+def _services(visit: Visit, figures: Any, whole_g: float | None) -> sheet.Sheet:
+    return sheet.sheet_of(
+        sheet.ranked(figures),
+        COLUMNS,
+        names=lambda key: (key["service"] or "unknown", ""),
+        href=lambda key: visit.link("service", service=key["service"]),
+        records=lambda key: visit.link("records", service=key["service"]),
+        whole_g=whole_g,
+    )
+
+
+def _endpoints(visit: Visit, figures: Any, whole_g: float | None) -> sheet.Sheet:
+    def link(page: str, key: Mapping[str, str | None]) -> str:
+        return visit.link(page, service=key["service"], endpoint=key["endpoint"])
+
+    shown: list[Figure] = sheet.ranked(figures)[:MOST_ENDPOINTS]
+    return sheet.sheet_of(
+        shown,
+        (sheet.CO2E, sheet.REQUESTS, sheet.CO2E_EACH, sheet.CPU_EACH),
+        names=lambda key: (key["endpoint"] or "unknown", key["service"] or "unknown"),
+        href=lambda key: link("endpoint", key),
+        records=lambda key: link("records", key),
+        whole_g=whole_g,
+    )
+
+
+def _zones(visit: Visit, figures: Any, whole_g: float | None) -> sheet.Sheet:
+    return sheet.sheet_of(
+        sheet.ranked(figures),
+        (sheet.CO2E, sheet.ENERGY, sheet.INTENSITY),
+        names=lambda key: (
+            key["zone"] or "unknown zone",
+            f"{key['intensity_source'] or 'no source'}, {key['intensity_quality'] or 'unknown'}",
+        ),
+        href=lambda _key: None,
+        records=lambda _key: visit.link("records"),
+        whole_g=whole_g,
+    )

@@ -1,0 +1,134 @@
+"""The dashboard's routes: pages, the data behind them, and the files that they load.
+
+Nothing comes from another host: styles, scripts and the chart library (uPlot) are served from here, under a path that
+changes with their content, so that a browser may keep them for ever. The content security policy allows nothing inline.
+"""
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope as ASGIScope
+
+from carbon_sdk.collector.access import Caller
+from carbon_sdk.collector.answers import Answers
+from carbon_sdk.collector.dashboard import quantity
+from carbon_sdk.collector.dashboard.chart import series
+from carbon_sdk.collector.dashboard.overview import overview
+from carbon_sdk.collector.dashboard.period import PRESETS, day_text
+from carbon_sdk.collector.dashboard.visit import ROOT, Visit, visit_of
+from carbon_sdk.collector.store import QueryError, Store, StoreError
+
+FOLDER = Path(__file__).parent
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+}
+Page = Callable[[Visit, Store], Awaitable[dict[str, Any]]]
+PAGES: Mapping[str, tuple[str, Page]] = {
+    "": ("overview.html", overview),
+}
+"""Each page by its path below the root: its template, and what gathers its figures."""
+
+
+class _Lasting(StaticFiles):
+    """Files whose path changes when they do."""
+
+    async def get_response(self, path: str, scope: ASGIScope) -> Response:
+        """The file; a browser may keep it."""
+        answer = await super().get_response(path, scope)
+        answer.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return answer
+
+
+class Site:
+    """All pages over one store.
+
+    Args:
+        store: What is asked.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._answers = Answers(store)
+        self._static = f"{ROOT}static/{_version()}"
+        self._templates = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals.update(static=self._static, presets=PRESETS)
+        self._templates.filters.update(count=quantity.count, percent=quantity.percent, day=day_text)
+
+    def routes(self) -> list[BaseRoute]:
+        """Everything that the dashboard answers."""
+        pages = [
+            Route(f"{ROOT}{path}", self._page(path, template, gather)) for path, (template, gather) in PAGES.items()
+        ]
+        return [
+            Route("/", _to_root),
+            Route(ROOT.rstrip("/"), _to_root),
+            *pages,
+            Route(f"{ROOT}series", self._series),
+            Route(f"{ROOT}v1/reports/{{name}}", self._answers.figures),
+            Route(f"{ROOT}v1/records", self._answers.records),
+            Mount(self._static, _Lasting(directory=FOLDER / "static")),
+        ]
+
+    def _page(self, path: str, template: str, gather: Page) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            caller: Caller = request.state.caller
+            try:
+                visit = await visit_of(request, path, caller, self._store)
+                held = await gather(visit, self._store) if visit.has_records else {}
+            except (ValueError, QueryError) as exc:
+                return self._trouble(400, "This cannot be shown", str(exc))
+            except HTTPException as exc:
+                return self._trouble(exc.status_code, "Not found", exc.detail)
+            except StoreError as exc:
+                return self._trouble(503, "The collector cannot answer now", str(exc))
+            if not visit.has_records:
+                return self._html("empty.html", visit=visit, address=str(request.base_url).rstrip("/"))
+            return self._html("nothing.html" if held.get("nothing") else template, visit=visit, **held)
+
+        return answer
+
+    async def _series(self, request: Request) -> Response:
+        caller: Caller = request.state.caller
+        try:
+            visit = await visit_of(request, "series", caller, self._store)
+            return JSONResponse(await series(visit, self._store))
+        except (ValueError, QueryError) as exc:
+            return JSONResponse({"error": str(exc)}, status_code=400)
+
+    def _html(self, template: str, status: int = 200, **held: Any) -> Response:
+        text = self._templates.get_template(template).render(**held)
+        return HTMLResponse(text, status_code=status, headers=HEADERS)
+
+    def _trouble(self, status: int, title: str, text: str) -> Response:
+        return self._html("trouble.html", status, title=title, text=text, visit=None)
+
+
+async def _to_root(_request: Request) -> Response:
+    return RedirectResponse(ROOT)
+
+
+def _version() -> str:
+    """A short hash of all files that browsers load."""
+    content = hashlib.sha256()
+    for path in sorted((FOLDER / "static").rglob("*")):
+        if path.is_file():
+            content.update(path.name.encode() + path.read_bytes())
+    return content.hexdigest()[:12]

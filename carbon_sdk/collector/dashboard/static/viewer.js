@@ -1,0 +1,47 @@
+// What the browser knows of its viewer: the time zone, and whether light or dark is liked.
+
+const YEAR_SECONDS = 31536000;
+
+function remembered(name) {
+  return document.cookie.split("; ").find((part) => part.startsWith(`${name}=`))?.slice(name.length + 1);
+}
+
+function remember(name, value) {
+  document.cookie = `${name}=${value}; path=/dashboard; max-age=${YEAR_SECONDS}; samesite=strict`;
+}
+
+/** The server cuts days in the viewer's own zone. It learns the zone at the first visit, which loads once more. */
+export function rememberZone() {
+  const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const zones = document.querySelector("datalist#zones");
+  if (zones && own !== "UTC") {
+    zones.append(new Option(own, own));
+  }
+  if (!own || remembered("carbon_sdk_tz") === own) {
+    return;
+  }
+  remember("carbon_sdk_tz", own);
+  const named = new URLSearchParams(location.search).has("tz");
+  if (!named && own !== "UTC" && remembered("carbon_sdk_tz") === own) {
+    location.reload();
+  }
+}
+
+/** The button in the corner; what was chosen holds for later pages. */
+export function switchTheme() {
+  const button = document.querySelector("[data-theme-switch]");
+  const root = document.documentElement;
+  const isDark = () =>
+    root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const name = () => {
+    button.textContent = isDark() ? "Light" : "Dark";
+  };
+  name();
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    remember("carbon_sdk_theme", root.dataset.theme);
+    name();
+    document.dispatchEvent(new Event("theme"));
+  });
+}

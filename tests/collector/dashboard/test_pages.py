@@ -1,0 +1,89 @@
+"""The pages as a browser without a script gets them."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from tests.collector.service import Collector
+
+PAGES = ["", "?period=7d", "?from=2026-01-01&to=2026-01-02", "?period=never"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_inline_and_nothing_comes_from_another_host(company: Collector, page: str) -> None:
+    """The policy forbids it, and no page tries."""
+    answer = company.client.get(f"/dashboard/{page}")
+    policy = answer.headers["content-security-policy"]
+
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "//" not in policy
+    assert not re.search(r"<style|\sstyle=|\son[a-z]+=|<script>|javascript:", answer.text)
+    assert all(link.startswith("/") for link in re.findall(r'(?:src|href)="([^"#]+)"', answer.text))
+
+
+def test_files_are_kept_by_browsers_under_a_name_that_changes_with_them(company: Collector) -> None:
+    """Scripts, styles and the chart library come from here."""
+    links = re.findall(r'(?:src|href)="(/dashboard/static/[^"]+)"', company.client.get("/dashboard/").text)
+
+    assert any(link.endswith("uPlot.iife.min.js") for link in links)
+    for link in links:
+        answer = company.client.get(link)
+        assert answer.status_code == 200, link
+        assert "immutable" in answer.headers["cache-control"]
+
+
+def test_the_overview_says_what_the_api_says(company: Collector) -> None:
+    """Total, order of services and endpoints."""
+    rows = company.ask("/v1/reports/services")["rows"]
+    page = company.client.get("/dashboard/", params={"period": "7d"}).text
+    places = [page.index(f">{row['key']['service']}</a>") for row in rows]
+
+    assert places == sorted(places)
+    assert page.index("POST /invoices/{id}</a>") < page.index("GET /items/{id}</a>")
+    assert "counter · measured" in page
+    assert "model · static" in page
+
+
+def test_an_empty_collector_says_how_to_send_the_first_record(start: Callable[..., Collector]) -> None:
+    """With its own address, ready to be copied."""
+    collector = start()
+    answer = collector.client.get("/", follow_redirects=True)
+
+    assert answer.status_code == 200
+    assert f"CARBON_SDK_COLLECTOR_URL={collector.client.base_url}".rstrip("/") in answer.text
+
+
+def test_a_period_without_records_says_where_there_are_some(company: Collector) -> None:
+    """It links to all of them."""
+    page = company.client.get("/dashboard/", params={"from": "2025-01-01", "to": "2025-01-02"}).text
+    link = re.search(r'href="([^"]+)">Show all of them', page)
+
+    assert "Nothing in this period" in page
+    assert link is not None
+    assert "POST /invoices/{id}" in company.client.get(link[1].replace("&amp;", "&")).text
+
+
+@pytest.mark.parametrize("asked", [{"period": "fortnight"}, {"tz": "Mars/Olympus"}, {"project": "../etc"}])
+def test_a_wrong_question_is_answered_by_a_page_that_says_why(company: Collector, asked: dict[str, str]) -> None:
+    """Status 400, in words."""
+    answer = company.client.get("/dashboard/", params=asked)
+
+    assert answer.status_code == 400
+    assert next(iter(asked)) in answer.text
+    assert "Back to the overview" in answer.text
+
+
+def test_names_from_outside_are_text_and_never_markup(start: Callable[..., Collector]) -> None:
+    """A service may be called anything."""
+    from tests.collector.service import emission
+
+    collector = start()
+    collector.send([emission(0, service="<script>alert(1)</script>", root='GET /"><img src=x onerror=alert(1)>')])
+    collector.ask("/v1/reports/totals")
+    page = collector.client.get("/dashboard/").text
+
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)" in page
