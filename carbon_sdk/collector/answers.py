@@ -151,14 +151,14 @@ class Answers:
                 roots=_texts(asked.getlist("endpoint")),
                 kinds=_texts(asked.getlist("kind")),
                 limit=_limit(asked.get("limit"), MOST_RECORDS, MOST_RECORDS),
-                after=_place(asked.get("cursor")),
+                after=place_of(asked.get("cursor")),
             )
             records = await self._store.records(selection)
         except (ValueError, QueryError) as exc:
             return problem(400, str(exc))
         cursor = None
         if records.num_rows == selection.limit:
-            cursor = _packed(records["_after"][-1].as_py())
+            cursor = packed(records["_after"][-1].as_py())
         write = {"parquet": export.parquet, "csv": export.records_csv, "ndjson": export.ndjson}[form]
         body = await anyio.to_thread.run_sync(write, records)
         return _file(body, form, f"records.{form}", cursor)
@@ -245,11 +245,17 @@ def _limit(text: str | None, most: int, default: int) -> int:
     return int(text)
 
 
-def _packed(place: list[int]) -> str:
+def packed(place: list[int]) -> str:
+    """The cursor that continues behind a raw record."""
     return base64.urlsafe_b64encode(json.dumps(place).encode()).decode()
 
 
-def _place(cursor: str | None) -> tuple[int, int, int] | None:
+def place_of(cursor: str | None) -> tuple[int, int, int] | None:
+    """What `packed` wrote.
+
+    Raises:
+        ValueError: It did not write this.
+    """
     if cursor is None:
         return None
     try:

@@ -1,11 +1,11 @@
 """The stretch of time that a page shows, in the time zone of whoever looks at it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from carbon_sdk.collector.report import SLOT_SECONDS, Bucket, bucket_edges
+from carbon_sdk.collector.report import MOST_BUCKETS, SLOT_SECONDS, Bucket, bucket_edges
 
 PRESETS: Mapping[str, str] = {
     "1h": "Last hour",
@@ -79,13 +79,18 @@ class Period:
         """The same for the API."""
         return {"from": f"{self.start:%Y-%m-%dT%H:%M:%SZ}", "to": f"{self.end:%Y-%m-%dT%H:%M:%SZ}", "tz": self.zone.key}
 
-    def at_least(self, days: int) -> "Period":
-        """This period, or the whole days that end with it where it is shorter."""
-        if self.end - self.start >= timedelta(days=days):
-            return self
+    def hours(self, least_days: int) -> "Period":
+        """This period by the hour, or the whole days that end with it where it is shorter; cut to what can be asked."""
         end = _midnight(self.last_day + timedelta(days=1), self.zone)
-        start = _midnight(self.last_day - timedelta(days=days - 1), self.zone)
+        start = min(self.start, _midnight(self.last_day - timedelta(days=least_days - 1), self.zone))
+        start = max(start, end - (MOST_BUCKETS - 24) * _HOUR)
         return Period(start=start, end=end, bucket="hour", zone=self.zone, preset=None)
+
+    @property
+    def finely(self) -> "Period":
+        """This period in the smallest steps that are few enough to be shown one by one."""
+        bucket: Bucket = "quarter" if self.end - self.start <= timedelta(days=32) else "hour"
+        return self.hours(0) if bucket == "hour" else replace(self, bucket=bucket)
 
 
 def period_of(asked: Mapping[str, str], zone: ZoneInfo, now: datetime) -> Period:

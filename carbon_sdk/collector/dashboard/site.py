@@ -21,8 +21,12 @@ from carbon_sdk.collector.access import Caller
 from carbon_sdk.collector.answers import Answers
 from carbon_sdk.collector.dashboard import quantity
 from carbon_sdk.collector.dashboard.chart import series
+from carbon_sdk.collector.dashboard.endpoint import endpoint
+from carbon_sdk.collector.dashboard.machines import machines
 from carbon_sdk.collector.dashboard.overview import overview
 from carbon_sdk.collector.dashboard.period import PRESETS, day_text
+from carbon_sdk.collector.dashboard.records import records
+from carbon_sdk.collector.dashboard.service import service
 from carbon_sdk.collector.dashboard.visit import ROOT, Visit, visit_of
 from carbon_sdk.collector.store import QueryError, Store, StoreError
 
@@ -36,6 +40,10 @@ HEADERS = {
 Page = Callable[[Visit, Store], Awaitable[dict[str, Any]]]
 PAGES: Mapping[str, tuple[str, Page]] = {
     "": ("overview.html", overview),
+    "service": ("service.html", service),
+    "endpoint": ("endpoint.html", endpoint),
+    "machines": ("machines.html", machines),
+    "records": ("records.html", records),
 }
 """Each page by its path below the root: its template, and what gathers its figures."""
 

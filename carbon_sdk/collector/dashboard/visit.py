@@ -48,6 +48,17 @@ class Visit:
         """Whether the project has any record at all."""
         return any(one.name == self.project for one in self.projects)
 
+    def wanted(self, name: str) -> str:
+        """A parameter that the page cannot do without.
+
+        Raises:
+            ValueError: It is missing.
+        """
+        value = self.asked.get(name)
+        if not value:
+            raise ValueError(f"{name} is missing: follow a link of the overview")
+        return value
+
     @property
     def held(self) -> Project | None:
         """What the project has; None where it has no record."""

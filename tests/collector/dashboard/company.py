@@ -13,6 +13,7 @@ from typing import Any
 from carbon_sdk.emission import Emission, Kind
 
 QUARTER = timedelta(minutes=15)
+BUSINESS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +111,13 @@ def _window(service: Service, instance: str, sequence: int, start: datetime, ste
     )
     used = 0.0
     for work in service.works:
-        requests = round(work.requests * busy)
-        calls = requests or (service.works[0].requests * busy if work.kind == "span" else 0)
-        joules = calls * work.joules if calls else {"background": 14.0, "sdk": 1.3}.get(work.kind, 0.0)
+        requests = round(work.requests * BUSINESS * busy)
+        calls = requests or (service.works[0].requests * BUSINESS * busy if work.kind == "span" else 0)
+        joules = calls * work.joules if calls else {"background": 340.0, "sdk": 60.0}.get(work.kind, 0.0)
         used += joules
         yield _record(service, instance, sequence, start, start + step, work, requests, joules, dirty)
         sequence += 1
-    for kind, joules in (("measured", used * 1.3 + 9000.0), ("idle", 8200.0), ("unattributed", used * 0.02)):
+    for kind, joules in (("measured", used * 1.3 + 6500.0), ("idle", 5200.0), ("unattributed", used * 0.02)):
         work = Work(kind, kind, kind, 0, 0.0)  # type: ignore[arg-type]
         yield _record(service, instance, sequence, start, start + step, work, 0, joules * 2, dirty)
         sequence += 1

@@ -1,5 +1,7 @@
 """The pages as a browser without a script gets them."""
 
+import html
+import json
 import re
 from collections.abc import Callable
 
@@ -7,7 +9,17 @@ import pytest
 
 from tests.collector.service import Collector
 
-PAGES = ["", "?period=7d", "?from=2026-01-01&to=2026-01-02", "?period=never"]
+ENDPOINT = "service=billing&endpoint=POST+/invoices/%7Bid%7D&period=7d"
+PAGES = [
+    "",
+    "?period=7d",
+    "?from=2026-01-01&to=2026-01-02",
+    "?period=never",
+    "service?service=billing&period=7d",
+    f"endpoint?{ENDPOINT}",
+    "machines?period=7d",
+    "records?period=7d",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -44,6 +56,49 @@ def test_the_overview_says_what_the_api_says(company: Collector) -> None:
     assert page.index("POST /invoices/{id}</a>") < page.index("GET /items/{id}</a>")
     assert "counter · measured" in page
     assert "model · static" in page
+
+
+def test_the_records_behind_a_figure_are_its_records(company: Collector) -> None:
+    """All pages of them add up to the figure, and the files hold the same."""
+    page = company.client.get(f"/dashboard/endpoint?{ENDPOINT}").text
+    link = re.search(r'class="button" href="([^"]+)">The records behind', page)
+    assert link is not None
+    following, seen = html.unescape(link[1]), 0
+    while following:
+        page = company.client.get(following).text
+        seen += page.count("<summary>all</summary>")
+        later = re.search(r'class="button" href="([^"]+)">Later records', page)
+        following = html.unescape(later[1]) if later else ""
+    files = dict(re.findall(r'<a href="(/dashboard/v1/records[^"]+)">(\w+)</a>', page))
+    (lines,) = [company.client.get(html.unescape(href)).text for href, form in files.items() if form == "ndjson"]
+
+    assert seen == len(lines.splitlines()) > 100
+    assert {json.loads(line)["root"] for line in lines.splitlines()} == {"POST /invoices/{id}"}
+
+
+def test_the_endpoint_page_says_why(company: Collector) -> None:
+    """The part that weighs most, by name."""
+    page = company.client.get(f"/dashboard/endpoint?{ENDPOINT}").text
+
+    assert "the span “render pdf”" in page
+    assert page.index("render pdf") < page.index("its own code")
+
+
+def test_the_books_of_a_service_add_up_on_its_page(company: Collector) -> None:
+    """The shares of the parts are a whole, and the whole is what the machines measured."""
+    page = company.client.get("/dashboard/service?service=billing&period=7d").text
+    widths = [float(width) for width in re.findall(r'<rect class="book-\w+" x="[\d.]+%" width="([\d.]+)%"', page)]
+
+    assert sum(widths) == pytest.approx(100.0, abs=0.05)
+    assert "Measured on all machines" in page
+
+
+def test_each_machine_stands_once(company: Collector) -> None:
+    """Two services of one machine both report it."""
+    page = company.client.get("/dashboard/machines?period=7d").text
+
+    assert page.count(f"<code>{'a' * 12}</code>") == 1
+    assert page.count(f"<code>{'b' * 12}</code>") == 1
 
 
 def test_an_empty_collector_says_how_to_send_the_first_record(start: Callable[..., Collector]) -> None:

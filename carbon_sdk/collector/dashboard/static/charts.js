@@ -78,7 +78,7 @@ function options(series, panel, width, last, moved) {
   return {
     width,
     height: HEIGHT + (last ? AXIS_HEIGHT : 0),
-    padding: [8, 4, 2, 0],
+    padding: [8, 4, last ? 0 : 8, 0],
     legend: { show: false },
     cursor: {
       sync: { key: series.key },
@@ -91,7 +91,7 @@ function options(series, panel, width, last, moved) {
       y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] },
     },
     axes: axes(series, last),
-    series: [{}, { stroke: accent, points: { show: !bars, size: 4 }, ...(bars ? filled : steps) }],
+    series: [{}, { stroke: accent, points: { show: false }, ...(bars ? filled : steps) }],
     hooks: { setCursor: [(chart) => moved(chart.cursor.left >= 0 ? chart.posToVal(chart.cursor.left, "x") : null)] },
   };
 }

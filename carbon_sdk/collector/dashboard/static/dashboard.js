@@ -2,9 +2,11 @@
 
 import { drawCharts } from "./charts.js";
 import { showKnown } from "./known.js";
+import { bringSheetsToLife } from "./sheets.js";
 import { rememberZone, switchTheme } from "./viewer.js";
 
 rememberZone();
 switchTheme();
 showKnown();
+bringSheetsToLife();
 drawCharts();

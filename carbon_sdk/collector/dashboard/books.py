@@ -1,0 +1,127 @@
+"""Where the measured joules went, as one picture whose parts add up to the whole."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from carbon_sdk.collector.dashboard.quantity import JOULES, column, percent
+from carbon_sdk.collector.report import Books, Figure, books_of
+
+OWN_KINDS = ("request", "worker", "span")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One part of the picture.
+
+    Args:
+        look: How it is drawn: the name of a style.
+        title: What it is.
+        words: One line about it.
+        text: Its joules, in the picture's unit.
+        percent: Its share, in words.
+        start: Where it begins, in per cent of the width.
+        width: How wide it is, in per cent.
+    """
+
+    look: str
+    title: str
+    words: str
+    text: str
+    percent: str
+    start: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """The parts, their unit, and what they add up to.
+
+    Args:
+        parts: From left to right.
+        unit: Of all numbers.
+        whole: All of it, in that unit.
+        title: What the whole is.
+        remark: What a reader must know beside it; empty where there is nothing.
+    """
+
+    parts: tuple[Part, ...]
+    unit: str
+    whole: str
+    title: str
+    remark: str
+
+
+def books_picture(process: Sequence[Figure], machine: Sequence[Figure], service: str | None) -> Picture | None:
+    """The books of all machines of a project; None where there is not one joule.
+
+    Args:
+        process: The process book by service and kind.
+        machine: The machine book by kind.
+        service: Whose accounts are set apart from those of the others; None: nobody's.
+    """
+    own = [one for one in process if service is None or one.key["service"] == service]
+    books = books_of([], machine)
+    accounts = _by_kind(own)
+    others = sum(_by_kind(process).values()) - sum(accounts.values())
+    booked = sum(accounts.values()) + others + (books.idle or 0.0) + (books.unattributed or 0.0)
+    rest = None if books.measured is None else books.measured - booked
+    pieces = [*_accounts(accounts, service), *_machine(books, others, rest)]
+    pieces = [piece for piece in pieces if piece[3] > 0.0]
+    whole = sum(piece[3] for piece in pieces)
+    if not pieces:
+        return None
+    return _picture(pieces, whole, _remark(books, rest), measured=books.measured is not None)
+
+
+def _by_kind(figures: Sequence[Figure]) -> dict[str, float]:
+    kinds: dict[str, float] = {}
+    for figure in figures:
+        joules = figure.sums["energy_joules"]
+        if joules is not None:
+            kind = figure.key["kind"] or "other"
+            kinds[kind] = kinds.get(kind, 0.0) + joules
+    return kinds
+
+
+Piece = tuple[str, str, str, float]
+
+
+def _accounts(accounts: Mapping[str, float], service: str | None) -> list[Piece]:
+    spans = sum(accounts.get(kind, 0.0) for kind in OWN_KINDS)
+    whose = "of all services" if service is None else f"of {service}"
+    return [
+        ("spans", "Requests, jobs and spans", f"work that an endpoint or a job {whose} asked for", spans),
+        ("background", "Background", f"the processes {whose}, outside any request", accounts.get("background", 0.0)),
+        ("sdk", "carbon_sdk", "measuring itself", accounts.get("sdk", 0.0)),
+        ("other", "Other accounts", "beyond the number of accounts that are told apart", accounts.get("other", 0.0)),
+    ]
+
+
+def _machine(books: Books, others: float, rest: float | None) -> list[Piece]:
+    return [
+        ("others", "Other services", "of this project, on any of its machines", others),
+        ("rest", "Rest of the machines", "everything that does not report", max(rest or 0.0, 0.0)),
+        ("idle", "Idle", "what the machines use by being switched on", books.idle or 0.0),
+        ("unattributed", "Unattributed", "measured, but whose it is cannot be known", books.unattributed or 0.0),
+    ]
+
+
+def _remark(books: Books, rest: float | None) -> str:
+    if books.measured is None:
+        return "No machine book in this period: what the machines used beside these services is not known."
+    if rest is not None and rest < -1e-3 * books.measured:
+        beyond = percent(-rest / books.measured)
+        return f"The accounts exceed what was measured by {beyond}: windows of several processes do not end together."
+    return ""
+
+
+def _picture(pieces: Sequence[Piece], whole: float, remark: str, *, measured: bool) -> Picture:
+    unit, texts = column([*(joules for *_, joules in pieces), whole], JOULES)
+    parts, start = [], 0.0
+    for (look, title, words, joules), text in zip(pieces, texts, strict=False):
+        width = 100.0 * joules / whole
+        share = percent(joules / whole)
+        parts.append(Part(look=look, title=title, words=words, text=text, percent=share, start=start, width=width))
+        start += width
+    title = "Measured on all machines" if measured else "Booked by the services"
+    return Picture(parts=tuple(parts), unit=unit, whole=texts[-1], title=title, remark=remark)

@@ -1,0 +1,63 @@
+"""The page of one service: its endpoints, its course over time, its week, and where the energy of the machines went."""
+
+import asyncio
+from typing import Any
+
+from carbon_sdk.collector.dashboard import sheet
+from carbon_sdk.collector.dashboard.books import books_picture
+from carbon_sdk.collector.dashboard.chart import chart_of
+from carbon_sdk.collector.dashboard.fact import total_facts
+from carbon_sdk.collector.dashboard.heat import heat_of
+from carbon_sdk.collector.dashboard.overview import SERVED
+from carbon_sdk.collector.dashboard.quantity import percent
+from carbon_sdk.collector.dashboard.visit import Visit
+from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.store import Store
+
+MOST_ENDPOINTS = 1_000
+HEAT_DAYS = 28
+COLUMNS = (sheet.CO2E, sheet.ENERGY, sheet.REQUESTS, sheet.CO2E_EACH, sheet.CPU_EACH, sheet.DURATION_EACH)
+
+
+async def service(visit: Visit, store: Store) -> dict[str, Any]:
+    """What the template `service.html` shows."""
+    name = visit.wanted("service")
+    own: Any = {"service": (name,)}
+    long = visit.period.hours(HEAT_DAYS)
+    async with asyncio.TaskGroup() as tasks:
+        total = tasks.create_task(store.figures(visit.query(filters=own)))
+        everybody = tasks.create_task(store.figures(visit.query()))
+        endpoints = tasks.create_task(store.figures(visit.query("endpoint", filters={**own, "kind": SERVED})))
+        process = tasks.create_task(store.figures(visit.query("service", "kind")))
+        machine = tasks.create_task(store.figures(visit.query("kind", book="machine")))
+        heat = tasks.create_task(store.figures(visit.query(filters=own, period=long, series=True)))
+    if not total.result():
+        return {"nothing": True, "subject": name}
+    whole = total.result()[0]
+    return {
+        "service": name,
+        "share": _share(whole, everybody.result()),
+        "facts": total_facts(whole, visit.link("records", service=name)),
+        "chart": chart_of(visit, {"service": name}),
+        "endpoints": _endpoints(visit, name, endpoints.result(), sheet.grams_of(whole)),
+        "endpoint_count": len(endpoints.result()),
+        "picture": books_picture(process.result(), machine.result(), name),
+        "heat": heat_of(heat.result(), visit.period.zone),
+        "heat_words": long.words,
+    }
+
+
+def _share(own: Figure, everybody: Any) -> str | None:
+    part, whole = sheet.grams_of(own), sheet.grams_of(everybody[0]) if everybody else None
+    return percent(part / whole) if part is not None and whole else None
+
+
+def _endpoints(visit: Visit, service: str, figures: Any, whole_g: float | None) -> sheet.Sheet:
+    return sheet.sheet_of(
+        sheet.ranked(figures)[:MOST_ENDPOINTS],
+        COLUMNS,
+        names=lambda key: (key["endpoint"] or "unknown", ""),
+        href=lambda key: visit.link("endpoint", service=service, endpoint=key["endpoint"]),
+        records=lambda key: visit.link("records", service=service, endpoint=key["endpoint"]),
+        whole_g=whole_g,
+    )
