@@ -11,6 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
+import tracemalloc
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psutil
@@ -20,6 +22,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from carbon_sdk import Carbon, CarbonMiddleware
+from carbon_sdk.cpu.clock import Account, Cut, Use
+from carbon_sdk.recent import Recent
+from carbon_sdk.sampler import Energy, Window
+from carbon_sdk.spans.ledger import Ledger, Page
+from carbon_sdk.testing import FixedIntensity
 
 FOREIGN = ("starlette", "fastapi", "prometheus_client", "opentelemetry", "httpx", "aiohttp", "structlog")
 
@@ -83,6 +90,49 @@ async def resident_mib(requests: int) -> list[tuple[int, float]]:
     return readings
 
 
+def remembering(endpoints: int) -> tuple[float, float]:
+    """Microseconds for remembering a window, and MiB of ten minutes of them."""
+    started = datetime(2026, 1, 1, tzinfo=UTC)
+    names = [Account("request", f"GET /{number}", f"GET /{number}") for number in range(endpoints)]
+    energies = (
+        Energy(domain="package", joules=30.0, method="counter", idle_joules=10.0),
+        Energy(domain="dram", joules=3.0, method="counter", idle_joules=1.0),
+    )
+    price = FixedIntensity().answer
+
+    def page(second: int) -> Page:
+        return Ledger().book(
+            Window(
+                started_at=started + timedelta(seconds=second),
+                ended_at=started + timedelta(seconds=second + 1),
+                seconds=1.0,
+                energies=energies,
+                busy_cpu_seconds=1.0,
+                cpus=2.0,
+                container_cpu_seconds=None,
+                cut=Cut(
+                    accounts={name: Use(cpu_seconds=0.5 / endpoints) for name in names},
+                    spans=(),
+                    process_cpu_seconds=0.6,
+                    late_cpu_seconds=0.0,
+                ),
+            )
+        )
+
+    tracemalloc.start()
+    recent = Recent("0" * 16)
+    before = tracemalloc.get_traced_memory()[0]
+    for second in range(600):
+        recent.add(page(second), price, pue=1.0, wall_factor=None)
+    mib = (tracemalloc.get_traced_memory()[0] - before) / 2**20
+    tracemalloc.stop()
+    pages = [page(second) for second in range(600, 1200)]
+    begun = time.perf_counter()
+    for one in pages:
+        recent.add(one, price, pue=1.0, wall_factor=None)
+    return (time.perf_counter() - begun) / len(pages) * 1e6, mib
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -94,6 +144,10 @@ def main() -> None:
     print(f"| `from carbon_sdk import track`, ms | {import_milliseconds('from carbon_sdk import track'):.1f} |")
     print(f"| foreign modules that `track` loads | {foreign_modules('from carbon_sdk import track')} |")
     print(f"| sampler at 1 Hz, share of a core | {asyncio.run(sampler_share(arguments.seconds)):.3%} |")
+    for endpoints in (50, 1000):
+        microseconds, mib = remembering(endpoints)
+        print(f"| remember a window of {endpoints:,} busy endpoints, us | {microseconds:.0f} |")
+        print(f"| windows of {endpoints:,} busy endpoints that are remembered, MiB | {mib:.1f} |")
     for number, mib in asyncio.run(resident_mib(arguments.requests)):
         print(f"| resident after {number:,} requests, MiB | {mib:.1f} |")
 

@@ -29,6 +29,7 @@ from carbon_sdk.meters.detect import Detected, detect
 from carbon_sdk.meters.idle import IdlePower
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.scope import ContainerScope
+from carbon_sdk.recent import Recent
 from carbon_sdk.sampler import Sampler
 from carbon_sdk.settings import Settings, unknown_variables
 from carbon_sdk.sinks.delivery import Delivery
@@ -114,6 +115,12 @@ async def assemble(
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
         making = _embodied(settings, found)
+        identity = identify(
+            service=settings.service,
+            release=settings.release,
+            procfs_root=settings.procfs_root,
+            container=scope is not None and scope.kind == "container",
+        )
         basis = "; ".join(meter.basis for meter in meters) or "nothing can be measured here"
         built = _sinks(settings, http, log, forgive) if sinks is None else {}
         totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
@@ -128,12 +135,7 @@ async def assemble(
                 reserved_share=_reserved_share(settings, scope, container),
             ),
             terms=Terms(
-                identity=identify(
-                    service=settings.service,
-                    release=settings.release,
-                    procfs_root=settings.procfs_root,
-                    container=scope is not None and scope.kind == "container",
-                ),
+                identity=identity,
                 meter="+".join(meter.name for meter in meters) or "none",
                 meter_scope=scope.kind if scope else "machine",
                 basis=basis if making is None else f"{basis}; {making.basis}",
@@ -147,6 +149,7 @@ async def assemble(
             static=static,
             place=place,
             delivery=Delivery(_writers(built) if sinks is None else sinks, fault=log.fault),
+            recent=Recent(identity.instance),
             totals=totals,
             log=log,
             emit_interval_seconds=settings.emit_interval_seconds,

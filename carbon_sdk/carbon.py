@@ -79,6 +79,8 @@ class Carbon:
         """A setting that cannot be used is told once and left at its default, instead of raised."""
         self._lock = threading.Lock()
         self._thread: _Thread | None = None
+        self.recent: Any = None
+        """Remembers the last windows (`recent.of(record)`), also after the end; None before the line stands."""
 
     def forgive(self, problem: SettingsError) -> None:
         """Tell of a setting that cannot be used.
@@ -263,7 +265,7 @@ class Carbon:
     def _after_fork(self) -> None:
         """In a child: begin anew at the next span; the parent's thread, queue and locks are not ours."""
         self._lock = threading.Lock()
-        self._thread = None
+        self._thread, self.recent = None, None
         self.log = Log(to_host())
         self.clock.after_fork(on_error=self.log.fault)
 
@@ -339,7 +341,7 @@ class _Thread(threading.Thread):
             timing=carbon.timing,
             forgive=carbon.forgive,
         ) as line:
-            self.line = line
+            self.line, carbon.recent = line, line.recent
             self.ready.set()
             if self._asked_to_stop:
                 self._stopping.set()

@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import json
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -75,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     intensity.add_argument("--json", action="store_true", help="print one JSON object, a line for each look")
     intensity.set_defaults(command=_intensity)
 
+    explain = commands.add_parser("explain", help="show how a record's figures come about, with its own numbers")
+    explain.add_argument("record", help="a record's JSON, a file of records (JSON, or a line for each), or - for stdin")
+    explain.add_argument("--json", action="store_true", help="print one JSON object, a line for each record")
+    explain.set_defaults(command=_explain)
+
     commands.add_parser("collector", help="one collector for all services: `carbon-sdk collector --help`")
     return parser
 
@@ -110,6 +117,19 @@ def _intensity(arguments: argparse.Namespace) -> int:
             return code
 
     return asyncio.run(show())
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from carbon_sdk import told_records  # noqa: PLC0415  # `demo` and `--help` do not wait for it
+    from carbon_sdk.explain import explain  # noqa: PLC0415
+
+    explanations = [explain(record) for record in told_records.read(arguments.record)]
+    if arguments.json:
+        sys.stdout.writelines(json.dumps(one.to_object()) + "\n" for one in explanations)
+    else:
+        columns = shutil.get_terminal_size().columns
+        sys.stdout.write("\n\n".join(one.text(columns) for one in explanations))
+    return 0 if all(one.holds for one in explanations) else 1
 
 
 def _collector(arguments: argparse.Namespace) -> int:

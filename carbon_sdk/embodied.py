@@ -6,6 +6,7 @@ two to three times on one server, so what is not set is marked `default` with th
 are not in the default: nothing tells which there are.
 """
 
+import re
 from dataclasses import dataclass
 
 GRAMS_PER_KILOGRAM = 1000.0
@@ -90,3 +91,14 @@ def _spread(emissions_g: float, lifetime_years: float | None, known_by: str) -> 
         lifetime_years=years,
         basis=f"embodied {kilograms:.4g} kg over {years:g} years ({known_by})",
     )
+
+
+_BASIS = re.compile(r"embodied ([\d.e+-]+) kg over ([\d.]+) years \([^)]*\)")
+
+
+def from_basis(basis: str) -> Embodied | None:
+    """The making of the machine as a record's basis tells it, to four digits; None where it tells none."""
+    match = _BASIS.search(basis)
+    if match is None:
+        return None
+    return Embodied(emissions_g=float(match[1]) * GRAMS_PER_KILOGRAM, lifetime_years=float(match[2]), basis=match[0])

@@ -16,6 +16,7 @@ import anyio
 from carbon_sdk.emission import grams
 from carbon_sdk.intensity.intensity import Intensity, IntensityProvider, Place
 from carbon_sdk.log import Log
+from carbon_sdk.recent import Recent
 from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.sinks.delivery import CLOSE_SECONDS, Delivery
 from carbon_sdk.sinks.sink import Totals, TotalsSink
@@ -41,6 +42,7 @@ class Line:
         static: Always answers at once, should the provider not.
         place: Where the energy is used.
         delivery: Carries records.
+        recent: Remembers windows.
         totals: Take the running totals at each window.
         log: Takes faults.
         emit_interval_seconds: Length of a record.
@@ -58,6 +60,7 @@ class Line:
         static: IntensityProvider,
         place: Place,
         delivery: Delivery,
+        recent: Recent,
         totals: Iterable[TotalsSink],
         log: Log,
         emit_interval_seconds: float,
@@ -71,6 +74,7 @@ class Line:
         self._static = static
         self.place = place
         self._delivery = delivery
+        self.recent = recent
         self._totals = tuple(totals)
         self._log = log
         self._emit_interval_seconds = emit_interval_seconds
@@ -179,6 +183,7 @@ class Line:
         if begun is not None and self._interval(begun) != self._interval(page.started_at):
             self._emit()
         self._statement.add(page, intensity)
+        self.recent.add(page, intensity, pue=self._terms.pue, wall_factor=self._terms.wall_factor)
         first = self._first_record_seconds
         begun = self._statement.started_at
         if first is not None and begun is not None and (page.ended_at - begun).total_seconds() >= first:
