@@ -3,9 +3,7 @@
 It loads on carbon_sdk's own thread, so that neither importing the package nor the first request pays for it.
 """
 
-import json
-import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, cast
 
@@ -19,14 +17,13 @@ from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.fallback import Fallback, Tell
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
-from carbon_sdk.intensity.location import locate
 from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
 from carbon_sdk.log import Log
+from carbon_sdk.machine import Forgive, find_meters, find_place, idle_power
 from carbon_sdk.meters.coefficients import find_instance
-from carbon_sdk.meters.detect import Detected, detect
-from carbon_sdk.meters.idle import IdlePower
+from carbon_sdk.meters.detect import Detected
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.scope import ContainerScope
 from carbon_sdk.recent import Recent
@@ -41,10 +38,7 @@ from carbon_sdk.timing import Timing
 PROVIDERS = "carbon_sdk.providers"
 SINKS = "carbon_sdk.sinks"
 
-IDLE_FILE = "idle_power.json"
 BYTES_PER_GIB = 2**30  # memory is sold in these and called GB
-
-Forgive = Callable[[SettingsError], None]
 
 
 @asynccontextmanager
@@ -80,20 +74,7 @@ async def assemble(
         container: Scope | None = None
         found: Detected | None = None
         if meters is None:
-            found = detect(
-                sysfs_root=settings.sysfs_root,
-                procfs_root=settings.procfs_root,
-                choice=settings.meter,
-                psys=settings.psys,
-                gpu={"auto": None, "on": True, "off": False}[settings.gpu],
-                instance_type=settings.instance_type,
-                idle_watts=settings.idle_watts,
-                interval_seconds=settings.sample_interval_seconds,
-                exporter_url=settings.exporter_url,
-                visible_devices=settings.source.get("CUDA_VISIBLE_DEVICES"),
-                pci_order=settings.source.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID",
-            )
-            _tell(found, log)
+            found = find_meters(settings, log)
             meters = [meter for meter in (found.cpu, found.gpu) if meter is not None]
             if found.limit is not None and found.limit.usage is not None:
                 container = ContainerScope(found.limit, procfs_root=settings.procfs_root)
@@ -110,7 +91,7 @@ async def assemble(
         http = _http(settings, timing)
         stack.push_async_callback(http.aclose)
         static = YearlyAverages()
-        place = _place(settings, log, forgive)
+        place = find_place(settings, log, forgive)
         chain = _chain(settings, provider, static, http, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
@@ -130,7 +111,7 @@ async def assemble(
             sampler=sampler,
             before=before,
             ledger=Ledger(
-                idle_power=_idle_power(stack, settings, basis if found is not None else None, log),
+                idle_power=stack.enter_context(idle_power(settings, basis if found is not None else None, log)),
                 idle_policy=settings.idle_policy,
                 reserved_share=_reserved_share(settings, scope, container),
             ),
@@ -168,41 +149,6 @@ async def assemble(
         )
         log.flush()
         yield line
-
-
-def _idle_power(stack: AsyncExitStack, settings: Settings, basis: str | None, log: Log) -> IdlePower:
-    """Set, or learnt: what an earlier process saw through the same meters is taken up, and left to the next.
-
-    Meters that were handed in (no basis) leave nothing: nobody knows whether the next are the same.
-    """
-    if settings.idle_watts is not None or basis is None:
-        return IdlePower(settings.idle_watts)
-    file = settings.state_folder / IDLE_FILE
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        known = {}
-    except (OSError, ValueError, RecursionError) as exc:
-        known = {}
-        log.fault("state", exc, remedy=f"the idle power is learnt anew; {file} is written again at the end")
-    same = isinstance(known, dict) and known.get("basis") == basis
-    idle = IdlePower(state=known if same else None)
-
-    def leave() -> None:
-        seen = idle.dump()
-        if not seen:
-            return
-        try:
-            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft = file.with_suffix(f".{os.getpid()}.part")
-            draft.touch(mode=0o600)
-            draft.write_text(json.dumps({"basis": basis, **seen}), encoding="utf-8")
-            draft.replace(file)
-        except OSError as exc:
-            log.fault("state", exc, remedy=f"the next process learns the idle power anew; make {file.parent} writable")
-
-    stack.callback(leave)
-    return idle
 
 
 def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
@@ -247,7 +193,7 @@ async def intensity_chain(
         timing = timing or Timing()
         http = _http(settings, timing)
         stack.push_async_callback(http.aclose)
-        place = _place(settings, log, _refuse)
+        place = find_place(settings, log, _refuse)
         chain = _chain(settings, None, YearlyAverages(), http, log, _refuse, timing)
         stack.push_async_callback(chain.aclose)
         yield chain, place
@@ -266,31 +212,6 @@ def _http(settings: Settings, timing: Timing) -> HTTP:
 
 def _refuse(problem: SettingsError) -> None:
     raise problem
-
-
-def _tell(found: Detected, log: Log) -> None:
-    """One line for each meter that could serve here and does not."""
-    for report in found.reports:
-        if not report.serves and report.remedy is not None:
-            log.event("carbon.meter", level="warning", meter=report.meter, problem=report.reason, remedy=report.remedy)
-
-
-def _place(settings: Settings, log: Log, forgive: Forgive) -> Place:
-    """Where the energy is used; the world where what was set names no place."""
-    try:
-        return locate(
-            zone=settings.zone,
-            country=settings.country,
-            latitude=settings.latitude,
-            longitude=settings.longitude,
-            cloud_provider=settings.cloud_provider,
-            cloud_region=settings.cloud_region,
-            environment=settings.source,
-            warn=lambda text: log.event("carbon.place", level="warning", problem=text),
-        )
-    except SettingsError as exc:
-        forgive(exc)
-        return Place(known_by="default")
 
 
 def _chain(

@@ -77,6 +77,18 @@ def _parser() -> argparse.ArgumentParser:
     intensity.add_argument("--json", action="store_true", help="print one JSON object, a line for each look")
     intensity.set_defaults(command=_intensity)
 
+    run = commands.add_parser(
+        "run",
+        usage="carbon-sdk run [--json] [--csv FILE] [--interval SECONDS] [--explain] -- COMMAND ...",
+        help="run any program and tell what its whole process tree cost",
+    )
+    run.add_argument("--json", action="store_true", help="tell it as one JSON object, the last line on stderr")
+    run.add_argument("--csv", type=Path, metavar="FILE", help="append a row to this file instead of telling it")
+    run.add_argument("--interval", type=_seconds, metavar="SECONDS", help="tell every so often how it goes, on stderr")
+    run.add_argument("--explain", action="store_true", help="show how the figures come about, window by window")
+    run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the program and its arguments")
+    run.set_defaults(command=_run)
+
     explain = commands.add_parser("explain", help="show how a record's figures come about, with its own numbers")
     explain.add_argument("record", help="a record's JSON, a file of records (JSON, or a line for each), or - for stdin")
     explain.add_argument("--json", action="store_true", help="print one JSON object, a line for each record")
@@ -117,6 +129,30 @@ def _intensity(arguments: argparse.Namespace) -> int:
             return code
 
     return asyncio.run(show())
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 86_400.0:
+        raise ValueError
+    return seconds
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from carbon_sdk.command import terminal  # noqa: PLC0415  # `demo` and `--help` do not wait for it
+
+    words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    if not words:
+        sys.stderr.write("carbon-sdk: run what? carbon-sdk run -- COMMAND ...\n")
+        return 2
+    return terminal.run(
+        words,
+        environment(),
+        as_json=arguments.json,
+        csv=arguments.csv,
+        interval_seconds=arguments.interval,
+        explained=arguments.explain,
+    )
 
 
 def _explain(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from carbon_sdk.cells import cell
 from carbon_sdk.collector.columns import TIMES, UNITS
 from carbon_sdk.collector.report import Figure
 from carbon_sdk.emission import Emission
@@ -23,12 +24,6 @@ MEDIA = {
     "json": "application/json",
 }
 _FIELDS = tuple(Emission.__dataclass_fields__)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-
-
-def cell(value: object) -> object:
-    """A value for a spreadsheet: a text that would be taken for a formula is quoted."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def parquet(records: pa.Table) -> bytes:

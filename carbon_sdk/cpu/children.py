@@ -8,16 +8,14 @@ for whoever reaps it. Linux only. Nothing is added up over all children (`RUSAGE
 import functools
 import os
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 
+from carbon_sdk.cpu import tree
 from carbon_sdk.cpu.driver import LOCK, Owner
 from carbon_sdk.cpu.handover import Listener
 
 SUPPORTED = sys.platform == "linux"
-NANOSECONDS = 1_000_000_000
-PROC = "/proc"
 WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}
 """Numbers of the system call: arch/x86/entry/syscalls/syscall_64.tbl, include/uapi/asm-generic/unistd.h (Linux 6.1)."""
 SIGINFO_BYTES = 128  # SI_MAX_SIZE, include/uapi/asm-generic/siginfo.h
@@ -147,7 +145,7 @@ class Children:
     def _look(self, child: Child) -> None:
         """Read a living child; one that is gone was reaped where we could not see it."""
         try:
-            started, used_ns = _tree(child.pid)
+            started, used_ns = tree.used_ns(child.pid)
         except OSError:
             started, used_ns = -1, 0
         if child.started is None and started >= 0:
@@ -223,36 +221,4 @@ def _ended_ns(pid: int) -> int:
     """CPU nanoseconds of a child that has ended and is not reaped, and of its descendants that were waited for."""
     read = _waitid()
     used_ns = read(pid) if read is not None else None
-    return _tree(pid)[1] if used_ns is None else used_ns
-
-
-def _tree(pid: int) -> tuple[int, int]:
-    """When a process started, and CPU nanoseconds of it, of its descendants that live and of those waited for.
-
-    Raises:
-        OSError: It is gone.
-    """
-    # the number of another process's clock, as clock_getcpuclockid(3) makes it (2: CPUCLOCK_SCHED, posix-timers.h)
-    own_ns = time.clock_gettime_ns((~pid << 3) | 2)
-    fields = _read(f"{PROC}/{pid}/stat").rpartition(b")")[2].split()
-    waited_ns = (int(fields[13]) + int(fields[14])) * NANOSECONDS // os.sysconf("SC_CLK_TCK")  # cutime, cstime
-    living_ns = 0
-    for thread in os.listdir(f"{PROC}/{pid}/task"):
-        try:
-            below = _read(f"{PROC}/{pid}/task/{thread}/children").split()
-        except OSError:  # the thread has ended, or the kernel has no such file
-            continue
-        for each in below:
-            try:
-                living_ns += _tree(int(each))[1]
-            except OSError:  # it has just ended: its parent's next look holds it
-                continue
-    return int(fields[19]), own_ns + waited_ns + living_ns
-
-
-def _read(path: str) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(file, 65536)
-    finally:
-        os.close(file)
+    return tree.used_ns(pid)[1] if used_ns is None else used_ns

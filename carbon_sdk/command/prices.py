@@ -1,0 +1,91 @@
+"""What a kilowatt-hour weighs while the command runs: the bundled average, or what the providers say that were set.
+
+Nobody is asked over the network unless a provider is set; then that is done in a thread of its own, so that the command
+never waits for it.
+"""
+
+import asyncio
+import threading
+from types import TracebackType
+
+from carbon_sdk.intensity.intensity import Intensity, Place
+from carbon_sdk.intensity.yearly_averages import YearlyAverages
+from carbon_sdk.log import Log
+from carbon_sdk.settings import Settings
+
+ASK_SECONDS = 15.0
+"""How often the chain is asked; its cache decides when a source is."""
+LAST_PRICE_SECONDS = 2.0
+"""How long the end waits for a first answer before it takes the bundled average."""
+
+
+class Prices:
+    """The price now.
+
+    Args:
+        settings: Which providers.
+        place: Where.
+        log: Told of failures.
+    """
+
+    def __init__(self, settings: Settings, place: Place, log: Log) -> None:
+        self._static = YearlyAverages().known(place)
+        self._settings = settings
+        self._log = log
+        self._place = place
+        self._latest: Intensity | None = None
+        self._answered = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Event | None = None
+        self._live = settings.provider_order != (YearlyAverages.name,)
+        if self._live:
+            threading.Thread(target=self._run, name="carbon_sdk prices", daemon=True).start()
+        else:
+            self._latest = self._static
+
+    @property
+    def latest(self) -> Intensity | None:
+        """The last answer; None before the first."""
+        return self._latest
+
+    def last(self) -> Intensity:
+        """The price of what has none yet: wait a little for the first answer, then take the bundled average."""
+        if self._live:
+            self._answered.wait(LAST_PRICE_SECONDS)
+        return self._latest or self._static
+
+    def close(self) -> None:
+        """Ask no more; a second call does nothing."""
+        if self._loop is not None and self._stopping is not None:
+            try:
+                self._loop.call_soon_threadsafe(self._stopping.set)
+            except RuntimeError:  # it has ended by itself
+                return
+
+    def __enter__(self) -> "Prices":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._ask())
+        except Exception as exc:  # no provider ends the command, whatever it raises: the average serves
+            self._log.fault("intensity", exc, remedy="the bundled average serves")
+            self._answered.set()
+
+    async def _ask(self) -> None:
+        from carbon_sdk.assembly import intensity_chain  # noqa: PLC0415  # half a second that only a provider is worth
+
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        async with intensity_chain(self._settings, self._log) as (chain, _):
+            while not self._stopping.is_set():
+                self._latest = await chain.intensity(self._place)
+                self._answered.set()
+                try:
+                    await asyncio.wait_for(self._stopping.wait(), ASK_SECONDS)
+                except TimeoutError:
+                    continue

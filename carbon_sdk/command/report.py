@@ -1,0 +1,183 @@
+"""What a command cost: for people, as JSON, as a row of CSV."""
+
+import csv
+import io
+import json
+import shlex
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from carbon_sdk.cells import cell
+from carbon_sdk.command.command import Result
+from carbon_sdk.emission import Emission
+from carbon_sdk.errors import CarbonSDKError
+from carbon_sdk.sinks.sink import Total
+from carbon_sdk.wire import to_object, utc_text
+
+DOMAINS = ("package", "dram", "psys", "gpu")
+SHOWN_LEFT = 5
+"""Names of processes that still run; the others are counted."""
+COLUMNS = (
+    "started_at",
+    "command",
+    "exit_code",
+    "signal",
+    "duration_seconds",
+    "cpu_seconds",
+    "energy_joules",
+    *(f"energy_{domain}_joules" for domain in DOMAINS),
+    "energy_low_joules",
+    "energy_high_joules",
+    "energy_method",
+    "emissions_g",
+    "intensity_g_per_kwh",
+    "intensity_source",
+    "intensity_quality",
+    "zone",
+    "pue",
+    "meter",
+    "idle_rule",
+    "gap_seconds",
+    "gap_cpu_seconds",
+    "left_running",
+)
+"""Of the CSV file."""
+
+
+def figures(result: Result) -> dict[str, Any]:
+    """What is told of a run, by the names of `COLUMNS`; None is unknown."""
+    record = result.record
+    own: dict[str, Any] = {name: getattr(record, name) for name in COLUMNS if hasattr(record, name)}
+    return own | {
+        "started_at": utc_text(result.started_at),
+        "command": shlex.join(result.words),
+        "exit_code": result.ended.exit_code,
+        "signal": result.ended.signal_number,
+        "duration_seconds": result.duration_seconds,
+        "cpu_seconds": result.cpu_seconds,
+        "left_running": len(result.left),
+    }
+
+
+def json_line(result: Result) -> str:
+    """One line: the figures, where the machine's joules went, who still runs, and the record itself."""
+    told = {name: value for name, value in figures(result).items() if name != "left_running"}
+    told["left_running"] = {str(pid): name for pid, name in result.left.items()}
+    told["followed"] = result.followed
+    told["machine_joules"] = {name: sum(joules.values()) for name, joules in machine(result).items()}
+    told["record"] = to_object(result.record)
+    return json.dumps(told, allow_nan=False) + "\n"
+
+
+class CSVFile:
+    """A CSV file that gets a row for each run.
+
+    Args:
+        path: Where; it is made with its heads where it is not there.
+
+    Raises:
+        CarbonSDKError: It cannot be written, or has other columns.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            with path.open("a+", encoding="utf-8", newline="") as file:
+                file.seek(0)
+                head = file.readline().strip()
+                if not head:
+                    file.write(_row(COLUMNS))
+        except (OSError, UnicodeError) as exc:
+            raise CarbonSDKError(f"{path} cannot be written: {getattr(exc, 'strerror', None) or exc}") from exc
+        if head and head != ",".join(COLUMNS):
+            raise CarbonSDKError(f"{path} has other columns; name a new file")
+
+    def append(self, result: Result) -> None:
+        """One row, in one write."""
+        told = figures(result)
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            file.write(_row([cell(told[name]) for name in COLUMNS]))
+
+
+def _row(cells: Any) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\n").writerow(cells)
+    return line.getvalue()
+
+
+def machine(result: Result) -> Mapping[str, Mapping[str, float]]:
+    """Where the measured joules went: the command, others, this process, idle; each by domain."""
+    found = {record.kind: _joules(record) for record in result.records}
+    measured = found.get("measured", {})
+    own, sdk = found.get("worker", {}), found.get("sdk", {})
+    idle, unknown = found.get("idle", {}), found.get("unattributed", {})
+    background = found.get("background", {})
+    parts = (own, sdk, idle, unknown, background)
+    rest = {domain: joules - sum(part.get(domain, 0.0) for part in parts) for domain, joules in measured.items()}
+    table = {"the command": own, "others": rest, "carbon-sdk itself": sdk, "idle": idle}
+    if any(unknown.values()):
+        table["nobody's"] = unknown
+    return table | {"measured": measured}
+
+
+def _joules(record: Emission) -> dict[str, float]:
+    found = {domain: getattr(record, f"energy_{domain}_joules") for domain in DOMAINS}
+    return {domain: joules for domain, joules in found.items() if joules is not None}
+
+
+def sentences(result: Result) -> list[str]:
+    """What the table does not say."""
+    record = result.record
+    lines = []
+    if record.energy_low_joules is not None and record.energy_high_joules is not None:
+        bounds = f"{record.energy_low_joules:.2f} to {record.energy_high_joules:.2f} J"
+        lines.append(f"The command: {bounds}, by {record.meter}: {record.basis}")
+    else:
+        lines.append(f"Joules by {record.meter}: {record.basis}")
+    if record.intensity_g_per_kwh is None:
+        lines.append("Grams are unknown.")
+    else:
+        lines.append(
+            f"{record.intensity_g_per_kwh:.0f} g/kWh in zone {record.zone} by {record.intensity_source} "
+            f"({record.intensity_quality}, {record.intensity_signal}, {record.intensity_scope})"
+            + (f", PUE {record.pue:g}" if record.pue != 1.0 else "")
+        )
+    if record.gap_seconds:
+        lines.append(
+            f"{record.gap_seconds:.1f} s had no reading; {record.gap_cpu_seconds:.2f} CPU s in them have no joules."
+        )
+    if record.partial:
+        lines.append("A socket or device could not be read: the joules are a part of the whole.")
+    if result.left:
+        shown = ", ".join(f"{name} ({pid})" for pid, name in list(result.left.items())[:SHOWN_LEFT])
+        more = f" and {len(result.left) - SHOWN_LEFT} more" if len(result.left) > SHOWN_LEFT else ""
+        lines.append(f"Still running, counted up to now: {shown}{more}.")
+    return lines
+
+
+def summary(result: Result) -> str:
+    """All in one line, for a terminal without tables."""
+    record = result.record
+    joules = "joules unknown" if record.energy_joules is None else f"{record.energy_joules:.2f} J"
+    grams = "grams unknown" if record.emissions_g is None else f"{record.emissions_g:.6f} g CO2e"
+    return (
+        f"{shlex.join(result.words)}: {ending(result)}, {result.duration_seconds:.2f} s, "
+        f"{result.cpu_seconds:.2f} CPU s, {joules}, {grams}"
+    )
+
+
+def ending(result: Result) -> str:
+    """How it ended, in a word or two."""
+    number = result.ended.signal_number
+    return f"exit {result.ended.exit_code}" if number is None else f"ended by {signal.Signals(number).name}"
+
+
+def progress_line(name: str, seconds: float, total: Total | None) -> str:
+    """How it goes."""
+    if total is None:
+        return f"{name}: {seconds:.0f} s, no figures yet"
+    joules = f"{sum(total.energy_joules.values()):.2f} J" if total.energy_joules else "joules unknown"
+    grams = f"{total.emissions_g:.6f} g" if total.energy_joules else "grams unknown"
+    return f"{name}: {seconds:.0f} s, {total.cpu_seconds:.2f} CPU s, {joules}, {grams}"

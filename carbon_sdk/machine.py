@@ -1,0 +1,97 @@
+"""The machine as the settings say it: its meters, its idle power, and where it stands."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from carbon_sdk.errors import SettingsError
+from carbon_sdk.intensity.intensity import Place
+from carbon_sdk.intensity.location import locate
+from carbon_sdk.log import Log
+from carbon_sdk.meters.detect import Detected, detect
+from carbon_sdk.meters.idle import IdlePower
+from carbon_sdk.settings import Settings
+
+IDLE_FILE = "idle_power.json"
+
+Forgive = Callable[[SettingsError], None]
+"""Told of a setting that cannot be used; it raises, or the default serves instead."""
+
+
+def find_meters(settings: Settings, log: Log) -> Detected:
+    """The meters that serve here; the log is told once of each that could and does not."""
+    found = detect(
+        sysfs_root=settings.sysfs_root,
+        procfs_root=settings.procfs_root,
+        choice=settings.meter,
+        psys=settings.psys,
+        gpu={"auto": None, "on": True, "off": False}[settings.gpu],
+        instance_type=settings.instance_type,
+        idle_watts=settings.idle_watts,
+        interval_seconds=settings.sample_interval_seconds,
+        exporter_url=settings.exporter_url,
+        visible_devices=settings.source.get("CUDA_VISIBLE_DEVICES"),
+        pci_order=settings.source.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID",
+    )
+    for report in found.reports:
+        if not report.serves and report.remedy is not None:
+            log.event("carbon.meter", level="warning", meter=report.meter, problem=report.reason, remedy=report.remedy)
+    return found
+
+
+def find_place(settings: Settings, log: Log, forgive: Forgive) -> Place:
+    """Where the energy is used; the world where what was set names no place."""
+    try:
+        return locate(
+            zone=settings.zone,
+            country=settings.country,
+            latitude=settings.latitude,
+            longitude=settings.longitude,
+            cloud_provider=settings.cloud_provider,
+            cloud_region=settings.cloud_region,
+            environment=settings.source,
+            warn=lambda text: log.event("carbon.place", level="warning", problem=text),
+        )
+    except SettingsError as exc:
+        forgive(exc)
+        return Place(known_by="default")
+
+
+@contextmanager
+def idle_power(settings: Settings, basis: str | None, log: Log) -> Iterator[IdlePower]:
+    """Set, or learnt: what an earlier process saw through the same meters is taken up, and left to the next.
+
+    Args:
+        settings: Idle watts, and the state folder.
+        basis: What the meters' joules rest on; None where the meters were handed in: they leave nothing, since nobody
+            knows whether the next are the same.
+        log: Told where the state folder cannot be used.
+    """
+    if settings.idle_watts is not None or basis is None:
+        yield IdlePower(settings.idle_watts)
+        return
+    file = settings.state_folder / IDLE_FILE
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        known = {}
+    except (OSError, ValueError, RecursionError) as exc:
+        known = {}
+        log.fault("state", exc, remedy=f"the idle power is learnt anew; {file} is written again at the end")
+    same = isinstance(known, dict) and known.get("basis") == basis
+    idle = IdlePower(state=known if same else None)
+    try:
+        yield idle
+    finally:
+        seen = idle.dump()
+        if seen:
+            try:
+                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                draft = file.with_suffix(f".{os.getpid()}.part")
+                draft.touch(mode=0o600)
+                draft.write_text(json.dumps({"basis": basis, **seen}), encoding="utf-8")
+                draft.replace(file)
+            except OSError as exc:
+                remedy = f"the next process learns the idle power anew; make {file.parent} writable"
+                log.fault("state", exc, remedy=remedy)
