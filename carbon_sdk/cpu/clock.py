@@ -7,16 +7,31 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from carbon_sdk.cpu import handover
+from carbon_sdk.cpu import handover, watch
 from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, SpanUse, Use
 from carbon_sdk.cpu.children import Children
-from carbon_sdk.cpu.driver import LOCK, LONG_NS, SLOTS, SLOTS_LOCK, STALE_NS, THREAD, Owner, Slot, Tally, drive
+from carbon_sdk.cpu.driver import (
+    LOCK,
+    LONG_NS,
+    LOOSE,
+    SLOTS,
+    SLOTS_LOCK,
+    STALE_NS,
+    THREAD,
+    Owner,
+    Slot,
+    Tally,
+    current,
+    drive,
+)
 from carbon_sdk.cpu.hooks import bound, follow_children, follow_threads
 from carbon_sdk.cpu.tasks import TaskFactory, follow_tasks_of, followed
+from carbon_sdk.cpu.watch import Watch, follow, in_loop
 
 __all__ = [
     "LOCK",
     "LONG_NS",
+    "LOOSE",
     "OTHER",
     "SDK",
     "STALE_NS",
@@ -30,9 +45,13 @@ __all__ = [
     "SpanUse",
     "Tally",
     "Use",
+    "Watch",
     "bound",
+    "current",
     "drive",
+    "follow",
     "followed",
+    "in_loop",
 ]
 
 
@@ -86,6 +105,7 @@ class Clock:
             for factory in self._factories:
                 factory.active = False
             self._factories.clear()
+            watch.stop()
             for slot in _slots():
                 slot.follow(None, None)
 
@@ -94,6 +114,7 @@ class Clock:
         self.on_error = on_error
         self._lock = threading.Lock()
         self._factories = []
+        watch.stop()
         self._children.stop()
         self._reset()
 

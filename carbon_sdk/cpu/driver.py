@@ -16,6 +16,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator
+from contextvars import ContextVar
 from types import coroutine
 from typing import Any
 
@@ -80,7 +81,7 @@ class Tally(Owner):
         touched: Where it announces that it has something to give.
     """
 
-    __slots__ = ("approximate", "duration_ns", "errors", "requests", "span", "taken", "taken_units", "units")
+    __slots__ = ("approximate", "duration_ns", "errors", "outer", "requests", "span", "taken", "taken_units", "units")
 
     def __init__(self, account: Account | None, touched: "deque[Owner]") -> None:
         super().__init__(account, touched, THREAD.slot)
@@ -89,6 +90,7 @@ class Tally(Owner):
         self.duration_ns = 0
         self.taken = (0, 0, 0)
         self.approximate = False
+        self.outer: Owner | None = None  # of a span: who owned its thread before it
         self.span: object = None
         self.units: dict[str, float] = {}
         self.taken_units: dict[str, float] = {}
@@ -139,7 +141,7 @@ class Slot:
 
     def __init__(self) -> None:
         self.owner: Owner | None = None
-        self.driven = False  # the running step is driven: when it suspends, its owner goes with it
+        self.driven: object = False  # true, or who does it: when the running step suspends, its owner goes with it
         self.loop: object = None  # whose tasks are followed on this thread, by `clock`
         self.loop_runs: Callable[[], bool] = _no_loop  # 3.11 asks the system which loop runs: 200 ns
         self.clock: Any = None
@@ -244,6 +246,18 @@ class _Thread(threading.local):
 
 
 THREAD = _Thread()
+LOOSE: ContextVar[Owner | None] = ContextVar("carbon_sdk_loose", default=None)
+"""The open span of a task that nobody can drive or watch; whoever inherits it after its end is not charged to it."""
+
+
+def current() -> Owner | None:
+    """Whose what the calling code makes is: tasks, threads, children."""
+    owner = THREAD.slot.owner
+    if owner is None:
+        owner = LOOSE.get()
+        if owner is not None and owner.ended:
+            return None
+    return owner
 
 
 def _in_child() -> None:

@@ -20,7 +20,7 @@ from importlib import import_module
 from typing import Any
 
 from carbon_sdk.cpu import children
-from carbon_sdk.cpu.driver import THREAD, Owner
+from carbon_sdk.cpu.driver import THREAD, Owner, current
 
 _wrapped: set[str] = set()
 
@@ -55,7 +55,7 @@ def _wrap_submit() -> None:
 
     @functools.wraps(submit)
     def submit_bound(self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        owner = THREAD.slot.owner
+        owner = current()
         return submit(self, fn if owner is None else bound(fn, owner), *args, **kwargs)
 
     ThreadPoolExecutor.submit = submit_bound  # type: ignore[method-assign, assignment]
@@ -66,7 +66,7 @@ def _wrap_start() -> None:
 
     @functools.wraps(start)
     def start_bound(self: threading.Thread) -> None:
-        owner = THREAD.slot.owner
+        owner = current()
         if owner is not None and not _serves_others(self):
             self.run = bound(self.run, owner)  # type: ignore[method-assign]
         start(self)
@@ -87,7 +87,7 @@ def _wrap_anyio(backend: Any) -> None:
 
     @functools.wraps(run_sync)
     async def run_sync_bound(kind: Any, func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        owner = THREAD.slot.owner
+        owner = current()
         return await run_sync(kind, func if owner is None else bound(func, owner), *args, **kwargs)
 
     cls.run_sync_in_worker_thread = classmethod(run_sync_bound)
@@ -118,7 +118,7 @@ def _wrap_popen() -> None:
     @functools.wraps(init)
     def init_followed(self: Any, *args: Any, **options: Any) -> None:
         init(self, *args, **options)
-        owner = THREAD.slot.owner
+        owner = current()
         if owner is not None:
             children.started(self.pid, owner)
 

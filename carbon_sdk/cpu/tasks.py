@@ -5,7 +5,7 @@ from collections.abc import Coroutine, Generator
 from types import CoroutineType
 from typing import Any, cast
 
-from carbon_sdk.cpu.driver import THREAD, Owner, drive
+from carbon_sdk.cpu.driver import THREAD, Owner, current, drive
 
 
 class TaskFactory:
@@ -20,7 +20,7 @@ class TaskFactory:
         self.active = True
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        owner = THREAD.slot.owner
+        owner = THREAD.slot.owner or current()
         if owner is not None and self.active and (type(coro) is CoroutineType or asyncio.iscoroutine(coro)):
             coro = followed(coro, owner)
         if self._before is not None:

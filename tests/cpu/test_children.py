@@ -8,22 +8,21 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import anyio
 import pytest
 
-from carbon_sdk.cpu.accounts import Account, Cut, Use
-from carbon_sdk.cpu.clock import Clock, Tally, drive
+from carbon_sdk.cpu.accounts import Account, Use
+from carbon_sdk.cpu.clock import Tally
+from tests.cpu.book import JOB, Book
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.usefixtures("no_collection"),
     pytest.mark.skipif(sys.platform != "linux", reason="children are read by Linux's own calls"),
 ]
-JOB = Account("worker", "job", "job")
 OTHER_JOB = Account("worker", "other job", "other job")
 BURN = """
 import sys, time
@@ -88,37 +87,6 @@ async def in_a_child_task() -> float:
 
 
 WAYS = [by_asyncio, by_a_shell, by_anyio, in_a_thread, in_an_anyio_thread, inline, polled, in_a_child_task]
-
-
-class Book:
-    """What a clock has booked, and what the process used by its own clock."""
-
-    def __init__(self) -> None:
-        self.clock = Clock(on_error=lambda where, exc: pytest.fail(f"{where}: {exc!r}"))
-        self.clock.start()
-        self.clock.cut()
-        self._begun_ns = time.process_time_ns()
-        self.cuts: list[Cut] = []
-
-    async def span(self, work: Awaitable[Any], account: Account = JOB) -> Any:
-        self.clock.follow_loop()
-        tally = Tally(account, self.clock.touched)
-        try:
-            return await drive(work, tally)  # type: ignore[arg-type]
-        finally:
-            tally.ended = True
-            tally.touch()
-
-    def cut(self) -> dict[Account, Use]:
-        """Close a window; the books of all of them balance against the process's own clock."""
-        self.cuts.append(self.clock.cut())
-        used = (time.process_time_ns() - self._begun_ns) / 1e9
-        process = sum(cut.process_cpu_seconds for cut in self.cuts)
-        booked = sum(use.cpu_seconds for cut in self.cuts for use in cut.accounts.values())
-        assert booked <= process + 0.002
-        self.children_seconds = process - used
-        assert self.children_seconds > -0.002
-        return dict(self.cuts[-1].accounts)
 
 
 @pytest.fixture
