@@ -24,7 +24,7 @@ from carbon_sdk.cpu.driver import (
     current,
     drive,
 )
-from carbon_sdk.cpu.hooks import bound, follow_children, follow_threads
+from carbon_sdk.cpu.hooks import bound, follow_callbacks, follow_children, follow_threads
 from carbon_sdk.cpu.tasks import TaskFactory, follow_tasks_of, followed
 from carbon_sdk.cpu.watch import Watch, follow, in_loop
 
@@ -138,6 +138,7 @@ class Clock:
             if factory not in self._factories:
                 self._factories.append(factory)
         follow_threads()
+        follow_callbacks()
         slot.follow(loop, self)
 
     def account(self, account: Account, *, known: bool = False) -> Account:

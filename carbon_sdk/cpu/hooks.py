@@ -1,6 +1,8 @@
-"""Every foreign name that we wrap, in one list: where work is handed to a thread, and where a child starts and ends.
+"""Every foreign name that we wrap, in one list: where work is handed to a thread or to the loop, where a child starts.
 
 - `ThreadPoolExecutor.submit`, `threading.Thread.start`, anyio's `run_sync_in_worker_thread`;
+- of asyncio's loops `call_at`, through which `call_later` goes, of uvloop's `call_later`, through which `call_at` goes;
+  of both `call_soon_threadsafe`, `add_reader`, `add_writer`. Not `call_soon`: each step of a task passes through it;
 - `subprocess.Popen.__init__`, and what reaps: its `_try_wait` and `_internal_poll`, asyncio's child watchers.
 
 Each wrapper calls what stood there before it, whoever put it there, and does nothing but that outside a span. The
@@ -11,9 +13,11 @@ from __future__ import annotations  # or those of an inner function are built an
 
 import asyncio
 import functools
+import inspect
 import subprocess
 import sys
 import threading
+from asyncio import selector_events
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -21,6 +25,9 @@ from typing import Any
 
 from carbon_sdk.cpu import children
 from carbon_sdk.cpu.driver import THREAD, Owner, current
+
+ALARMS = frozenset(("asyncio.futures", "asyncio.timeouts", "anyio._backends._asyncio"))
+"""Modules whose timers wake or cancel somebody and do no work: those of sleeps, time limits and cancel scopes."""
 
 _wrapped: set[str] = set()
 
@@ -91,6 +98,61 @@ def _wrap_anyio(backend: Any) -> None:
         return await run_sync(kind, func if owner is None else bound(func, owner), *args, **kwargs)
 
     cls.run_sync_in_worker_thread = classmethod(run_sync_bound)
+
+
+def follow_callbacks() -> None:
+    """Wrap the places where a callback is handed to a loop, of asyncio and of uvloop if that is loaded; each once."""
+    if "callbacks" not in _wrapped:
+        _wrapped.add("callbacks")
+        _wrap_callback(asyncio.BaseEventLoop, "call_at", place=1)
+        _wrap_callback(asyncio.BaseEventLoop, "call_soon_threadsafe", place=0)
+        for name in ("add_reader", "add_writer"):
+            _wrap_callback(selector_events.BaseSelectorEventLoop, name, place=1, outlives=False)
+    if "uvloop" in sys.modules and "uvloop" not in _wrapped:
+        _wrapped.add("uvloop")
+        loop = sys.modules["uvloop"].Loop
+        _wrap_callback(loop, "call_later", place=1)
+        _wrap_callback(loop, "call_soon_threadsafe", place=0)
+        for name in ("add_reader", "add_writer"):
+            _wrap_callback(loop, name, place=1, outlives=False)
+
+
+def _wrap_callback(cls: Any, method: str, *, place: int, outlives: bool = True) -> None:
+    """Make what the method is given at this place, when called in a span, the span's.
+
+    A timer may fire after its span has ended. What waits for a file is often a connection, which serves others then.
+    """
+    hand_over = getattr(cls, method)
+    timer = method in ("call_at", "call_later")
+
+    @functools.wraps(hand_over)
+    def hand_over_bound(self: Any, *args: Any, **options: Any) -> Any:
+        owner = current()
+        if owner is not None and len(args) > place:
+            callback = args[place]
+            alarm = timer and getattr(callback, "__module__", None) in ALARMS
+            if not alarm and _bindable(self, callback):
+                args = (*args[:place], _named(callback, owner, outlives=outlives), *args[place + 1 :])
+        return hand_over(self, *args, **options)
+
+    setattr(cls, method, hand_over_bound)
+
+
+def _named(callback: Callable[..., Any], owner: Owner, *, outlives: bool) -> Callable[..., Any]:
+    """`bound`, under the callback's own name: asyncio shows it in its logs."""
+
+    @functools.wraps(callback, assigned=("__module__", "__name__", "__qualname__", "__doc__"), updated=())
+    def call(*args: Any) -> Any:
+        if owner.ended and not outlives:
+            return callback(*args)
+        return _run(owner, callback, *args)
+
+    return call
+
+
+def _bindable(loop: asyncio.AbstractEventLoop, callback: Any) -> bool:
+    """Nothing that the loop would refuse, so that it still does."""
+    return callable(callback) and not (loop.get_debug() and inspect.iscoroutinefunction(callback))
 
 
 WATCHERS = {"PidfdChildWatcher": "_do_wait", "ThreadedChildWatcher": "_do_waitpid", "SafeChildWatcher": "_do_waitpid"}
