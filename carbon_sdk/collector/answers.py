@@ -12,7 +12,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from carbon_sdk.collector import export, report
+from carbon_sdk.collector import books, buckets, export, figure, heat_map, report
 from carbon_sdk.collector.access import Caller
 from carbon_sdk.collector.gate import problem, project_of
 from carbon_sdk.collector.report import BUCKETS, DIMENSIONS, REPORTS, SLOT_SECONDS, Dimension, Query
@@ -76,7 +76,7 @@ class Answers:
             figures = await self._store.figures(query)
             if len(figures) > report.MOST_FIGURES:
                 raise ValueError(f"the answer has more than {report.MOST_FIGURES} rows; filter, or widen the bucket")
-            shown, cursor = report.page(figures, order, limit, asked.get("cursor"))
+            shown, cursor = figure.page(figures, order, limit, asked.get("cursor"))
         except (ValueError, QueryError) as exc:
             return problem(400, str(exc))
         if asked.get("format") == "csv":
@@ -103,15 +103,15 @@ class Answers:
             machine = await self._store.figures(_query(asked, project, ("kind",), "machine"))
         except (ValueError, QueryError) as exc:
             return problem(400, str(exc))
-        books = report.books_of(process, machine)
+        found = books.books_of(process, machine)
         return JSONResponse(
             {
                 "project": project,
-                "measured_joules": books.measured,
-                "idle_joules": books.idle,
-                "unattributed_joules": books.unattributed,
-                "accounts_joules": dict(books.accounts),
-                "rest_joules": books.rest,
+                "measured_joules": found.measured,
+                "idle_joules": found.idle,
+                "unattributed_joules": found.unattributed,
+                "accounts_joules": dict(found.accounts),
+                "rest_joules": found.rest,
             }
         )
 
@@ -124,14 +124,14 @@ class Answers:
         try:
             zone = _zone(asked.get("tz"))
             items = [item for item in request.query_params.multi_items() if item[0] not in ("bucket", "measure")]
-            query = _query([*items, ("bucket", "hour")], project, (), "process")
             measure = asked.get("measure", "emissions_g")
+            query = _query([*items, ("bucket", "hour")], project, heat_map.dimensions(measure), "process")
             if measure not in [one.name for one in query.measures]:
                 raise ValueError(f"measure must be one of {', '.join(one.name for one in query.measures)}")
-            cells = report.heat_map(await self._store.figures(query), zone, measure)
+            maps = heat_map.heat_maps(await self._store.figures(query), zone, measure)
         except (ValueError, QueryError) as exc:
             return problem(400, str(exc))
-        return JSONResponse({"project": project, "measure": measure, "weekdays_from_monday": cells})
+        return JSONResponse({"project": project, "measure": measure, "weekdays_from_monday": maps})
 
     async def records(self, request: Request) -> Response:
         """`GET /v1/records`: raw records, a page at a time."""
@@ -143,13 +143,14 @@ class Answers:
             form = asked.get("format", "ndjson")
             if form not in FORMATS:
                 raise ValueError(f"format must be one of {', '.join(FORMATS)}")
+            filters = _filters(asked.multi_items())
+            if "domain" in filters:
+                raise ValueError("domain: a record has several; its columns hold each")
             selection = Selection(
                 project=project,
                 start=_moment("from", asked.get("from"), None),
                 end=_moment("to", asked.get("to"), None),
-                services=_texts(asked.getlist("service")),
-                roots=_texts(asked.getlist("endpoint")),
-                kinds=_texts(asked.getlist("kind")),
+                filters=filters,
                 limit=_limit(asked.get("limit"), MOST_RECORDS, MOST_RECORDS),
                 after=place_of(asked.get("cursor")),
             )
@@ -172,16 +173,8 @@ class Answers:
 
 
 def _query(asked: list[tuple[str, str]], project: str, by: tuple[Dimension, ...], book: report.Book) -> Query:
-    plain: dict[str, str] = {}
-    filters: dict[Dimension, tuple[str | None, ...]] = {}
-    for name, value in asked:
-        if name in _PLAIN:
-            plain[name] = value
-        elif name in DIMENSIONS:
-            dimension = name
-            filters[dimension] = (*filters.get(dimension, ()), None if value == UNKNOWN else _texts([value])[0])
-        else:
-            raise ValueError(f"{name[:40]!r} is neither a parameter nor a dimension: {', '.join(DIMENSIONS)}")
+    plain = dict(asked)
+    filters = _filters(asked)
     barred = report.MACHINE_ONLY if book == "process" else report.PROCESS_ONLY
     if barred & filters.keys():
         raise ValueError(f"{', '.join(sorted(barred & filters.keys()))}: not known in the {book} book")
@@ -192,7 +185,7 @@ def _query(asked: list[tuple[str, str]], project: str, by: tuple[Dimension, ...]
     bucket = plain.get("bucket")
     if bucket is not None and bucket not in BUCKETS:
         raise ValueError(f"bucket must be one of {', '.join(BUCKETS)}")
-    edges = report.bucket_edges(start, end, bucket, _zone(plain.get("tz"))) if bucket else ()
+    edges = buckets.bucket_edges(start, end, bucket, _zone(plain.get("tz"))) if bucket else ()
     return Query(
         project=project,
         start=start,
@@ -203,6 +196,17 @@ def _query(asked: list[tuple[str, str]], project: str, by: tuple[Dimension, ...]
         filters=filters,
         detail=plain.get("detail", "0") in ("1", "true"),
     )
+
+
+def _filters(asked: list[tuple[str, str]]) -> dict[Dimension, tuple[str | None, ...]]:
+    filters: dict[Dimension, tuple[str | None, ...]] = {}
+    for name, value in asked:
+        if name in DIMENSIONS:
+            dimension = name
+            filters[dimension] = (*filters.get(dimension, ()), None if value == UNKNOWN else _text(value))
+        elif name not in _PLAIN:
+            raise ValueError(f"{name[:40]!r} is neither a parameter nor a dimension: {', '.join(DIMENSIONS)}")
+    return filters
 
 
 def _moment(name: str, text: str | None, grid_seconds: int | None) -> datetime:
@@ -226,15 +230,14 @@ def _zone(name: str | None) -> ZoneInfo:
         raise ValueError("tz must be a time zone such as Europe/Berlin") from exc
 
 
-def _texts(values: list[str]) -> tuple[str, ...]:
-    for value in values:
-        if "\x00" in value or len(value) > 512:
-            raise ValueError("a filter is a text of at most 512 characters")
-        try:
-            value.encode()
-        except UnicodeError as exc:
-            raise ValueError("a filter is UTF-8 text") from exc
-    return tuple(values)
+def _text(value: str) -> str:
+    if "\x00" in value or len(value) > 512:
+        raise ValueError("a filter is a text of at most 512 characters")
+    try:
+        value.encode()
+    except UnicodeError as exc:
+        raise ValueError("a filter is UTF-8 text") from exc
+    return value
 
 
 def _limit(text: str | None, most: int, default: int) -> int:

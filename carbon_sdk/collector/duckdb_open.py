@@ -1,5 +1,6 @@
 """A DuckDB file is opened: who holds it, whether its log is whole, and what to do where it is not."""
 
+import contextlib
 import os
 import re
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from carbon_sdk.collector.problems import reason
 from carbon_sdk.collector.schema import migrate
 from carbon_sdk.collector.store import StoreError
 
@@ -15,10 +17,8 @@ FILE = "emissions.duckdb"
 _NEVER = "1TB"  # checkpoints are ours to time: the journal may only forget what the file holds
 
 
-def connect(folder: Path, *, threads: int, memory_bytes: int, log: Callable[..., object]) -> duckdb.DuckDBPyConnection:
-    """Open the store's file in a folder, made if missing, at the present version.
-
-    A write-ahead log that DuckDB cannot read is moved aside: what it held is in the journal.
+class Database:
+    """The open file of one process; `open` and `reopen` bring it to the present version.
 
     Args:
         folder: The collector's folder.
@@ -29,6 +29,52 @@ def connect(folder: Path, *, threads: int, memory_bytes: int, log: Callable[...,
     Raises:
         StoreError: It cannot be opened; the message says why and what to do.
     """
+
+    def __init__(self, folder: Path, *, threads: int, memory_bytes: int, log: Callable[..., object]) -> None:
+        self.path = folder / FILE
+        self._folder = folder
+        self._threads = threads
+        self._memory_bytes = memory_bytes
+        self._log = log
+        self.connection = self._connect()
+
+    def reopen(self) -> None:
+        """Open it anew, after an error from which DuckDB does not come back in this process."""
+        self.close()
+        self.connection = self._connect()
+
+    def close(self) -> None:
+        """Close it; a second call does nothing."""
+        with contextlib.suppress(duckdb.Error):
+            self.connection.close()
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file."""
+        return _size(self.path)
+
+    @property
+    def log_bytes(self) -> int:
+        """Length of DuckDB's own write-ahead log."""
+        return _size(self.path.with_name(f"{FILE}.wal"))
+
+    def error(self, exc: duckdb.Error) -> StoreError:
+        """DuckDB's error as ours, with the remedy."""
+        return _translated(exc, self.path)
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        return _connect(self._folder, threads=self._threads, memory_bytes=self._memory_bytes, log=self._log)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _connect(folder: Path, *, threads: int, memory_bytes: int, log: Callable[..., object]) -> duckdb.DuckDBPyConnection:
+    """Open the file, made if missing. A log that DuckDB cannot read is set aside: the journal holds what it held."""
     path = folder / FILE
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -38,7 +84,7 @@ def connect(folder: Path, *, threads: int, memory_bytes: int, log: Callable[...,
         connection = _open(path, threads, memory_bytes)
     except duckdb.Error as exc:
         if "WAL" not in str(exc):
-            raise translated(exc, path) from exc
+            raise _translated(exc, path) from exc
         aside = path.with_name(f"{FILE}.wal.damaged-{time.time_ns()}")
         os.replace(path.with_name(f"{FILE}.wal"), aside)
         log("collector_log_set_aside", file=str(aside), problem=str(exc)[:200], remedy="built again from the journal")
@@ -50,7 +96,7 @@ def connect(folder: Path, *, threads: int, memory_bytes: int, log: Callable[...,
         raise
     except duckdb.Error as exc:
         connection.close()
-        raise translated(exc, path) from exc
+        raise _translated(exc, path) from exc
     os.chmod(path, 0o600)
     if found:
         log("collector_store_opened", file=str(path), version=found)
@@ -71,8 +117,7 @@ def _open(path: Path, threads: int, memory_bytes: int) -> duckdb.DuckDBPyConnect
     )
 
 
-def translated(exc: duckdb.Error, path: Path) -> StoreError:
-    """DuckDB's error as ours, with the remedy."""
+def _translated(exc: duckdb.Error, path: Path) -> StoreError:
     text = str(exc)
     holder = re.search(r"\(PID (\d+)\)", text)
     if "lock" in text and holder:
@@ -84,4 +129,4 @@ def translated(exc: duckdb.Error, path: Path) -> StoreError:
         return StoreError(f"{path} cannot be written; give this user the right, or name another folder with --data")
     if "No space left" in text:
         return StoreError(f"{path}: the disk is full; free some, or shorten what is kept with --raw-days")
-    return StoreError(f"{path}: {text.splitlines()[0][:300]}")
+    return StoreError(f"{path}: {reason(exc)}")

@@ -8,7 +8,8 @@ import duckdb
 import pyarrow as pa
 
 from carbon_sdk.collector.columns import COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
-from carbon_sdk.collector.report import DAY_SECONDS, Dimension, Query, Sums
+from carbon_sdk.collector.figure import Sums
+from carbon_sdk.collector.report import DAY_SECONDS, Dimension, Query
 from carbon_sdk.collector.store import Project, QueryError, Repricing, Selection
 
 _PLACES: Mapping[Dimension, str] = {
@@ -17,6 +18,7 @@ _PLACES: Mapping[Dimension, str] = {
     "endpoint": "a.root",
     "name": "a.name",
 }
+_RECORD_PLACES: Mapping[Dimension, str] = {**_PLACES, "machine": "m.machine"}
 _MACHINE_PLACES: Mapping[Dimension, str] = {"machine": "m.machine", "kind": "r.kind", "domain": "r.domain"}
 
 
@@ -36,7 +38,7 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
         "start": _epoch(query.start),
         "end": _epoch(query.end),
     }
-    condition = _conditions(query, places, parameters)
+    condition = _conditions(query.filters, places, parameters)
     names = [measure.name for measure in query.measures]
     bucket, buckets = "0 as bucket", ""
     if query.edges:
@@ -80,9 +82,12 @@ from repriced where slot >= $start and slot < $end group by SLOTaccount_id, prov
 """
 
 
-def _conditions(query: Query, places: Mapping[Dimension, str], parameters: dict[str, Any]) -> str:
+def _conditions(
+    filters: Mapping[Dimension, tuple[str | None, ...]], places: Mapping[Dimension, str], parameters: dict[str, Any]
+) -> str:
+    """SQL for filters; their values go to the parameters."""
     text = ""
-    for dimension, values in query.filters.items():
+    for dimension, values in filters.items():
         column = places.get(dimension, f"p.{dimension}")
         name = f"f_{dimension}"
         parameters[name] = [value for value in values if value is not None]
@@ -153,10 +158,6 @@ def records(connection: duckdb.DuckDBPyConnection, selection: Selection) -> pa.T
         "limit": selection.limit,
     }
     conditions = ["a.project = $project", "r.window_start >= $start", "r.window_start < $end"]
-    for column, values in (("service", selection.services), ("root", selection.roots), ("kind", selection.kinds)):
-        if values:
-            parameters[column] = list(values)
-            conditions.append(f"a.{column} in (select unnest(${column}::varchar[]))")
     if selection.after is not None:
         parameters |= dict(zip(("after_start", "after_instance", "after_sequence"), selection.after, strict=True))
         conditions.append(
@@ -178,7 +179,7 @@ def records(connection: duckdb.DuckDBPyConnection, selection: Selection) -> pa.T
         select {", ".join(columns)} from records r
         join accounts a using (account_id) join provenances p using (provenance_id)
         join machines m using (machine_id) join instances i using (instance_id)
-        where {" and ".join(conditions)}
+        where {" and ".join(conditions)} {_conditions(selection.filters, _RECORD_PLACES, parameters)}
         order by r.window_start, r.instance_id, r.sequence limit $limit
     """
     return connection.sql(text, params=parameters).to_arrow_table()

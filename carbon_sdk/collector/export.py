@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from carbon_sdk.cells import cell
 from carbon_sdk.collector.columns import TIMES, UNITS
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 from carbon_sdk.emission import Emission
 from carbon_sdk.wire import utc_text
 

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from carbon_sdk.collector.store import Health, Store
+from carbon_sdk.collector.store import Store
 
 _STORE: tuple[tuple[str, str, str, str], ...] = (
     ("stored_records", "records_stored_total", "counter", "Records kept since the start."),
@@ -136,10 +136,10 @@ class HealthRoutes:
 
     async def readyz(self, _request: Request) -> Response:
         """Records are taken and can be read; 503 with the reason where not."""
-        health: Health = self._store.health()
+        health = self._store.health()
         if health.problem is None:
             return JSONResponse({"status": "ok"})
-        return JSONResponse({"status": "failing"}, status_code=503)
+        return JSONResponse({"status": "failing", "reason": health.problem}, status_code=503)
 
     async def metrics(self, request: Request) -> Response:
         """The metrics; with tokens, for those that may read."""

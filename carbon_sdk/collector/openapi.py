@@ -145,10 +145,7 @@ def document() -> dict[str, Any]:
         _PROJECT,
         *_PERIOD,
         _parameter("format", {"type": "string", "enum": list(FORMATS)}, "Of the answer."),
-        *(
-            _parameter(name, {"type": "array", "items": _TEXT}, "Only these.")
-            for name in ("service", "endpoint", "kind")
-        ),
+        *(one for one in _FILTERS if one["name"] != "domain"),
         _limit(MOST_RECORDS),
         _CURSOR,
     ]
@@ -172,7 +169,11 @@ def document() -> dict[str, Any]:
                 }
             },
             "/v1/books": _get("Where the measured joules went", [_PROJECT, *_PERIOD], _answer("The books.")),
-            "/v1/heat-map": _get("Sums by weekday and hour", heat, _answer("Seven rows of 24.")),
+            "/v1/heat-map": _get(
+                "Sums by weekday and hour",
+                heat,
+                _answer("Seven rows of 24: for each signal and scope where grams are summed, else `all`."),
+            ),
             "/v1/records": _get(
                 "Raw records",
                 records,

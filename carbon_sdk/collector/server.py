@@ -11,18 +11,18 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 import uvloop
+from starlette.routing import BaseRoute
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from carbon_sdk.collector.access import Tokens
 from carbon_sdk.collector.app import REQUESTS_PER_SECOND, create_app
-from carbon_sdk.collector.dashboard.site import Site
 from carbon_sdk.collector.gate import is_loopback
 from carbon_sdk.collector.intake import IntakeLimits
 from carbon_sdk.collector.store import Store, StoreError
@@ -144,6 +144,8 @@ async def serve(
     *,
     commands: Mapping[str, Command],
     log: Callable[..., object],
+    routes: Sequence[BaseRoute] = (),
+    exempt: tuple[str, ...] = (),
 ) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is under way, and close the store.
 
@@ -153,6 +155,8 @@ async def serve(
         serving: How the service is reached.
         commands: What the control socket does, by name.
         log: Called with an event and its fields.
+        routes: Further routes; see `create_app`.
+        exempt: Paths of those that look after tokens themselves; see `create_app`.
 
     Raises:
         StoreError: It may not listen there, or cannot.
@@ -170,7 +174,8 @@ async def serve(
             tokens,
             limits=serving.limits,
             requests_per_second=serving.requests_per_second,
-            routes=Site(store).routes(),
+            routes=routes,
+            exempt=exempt,
             log=log,
         )
         config = uvicorn.Config(
@@ -195,7 +200,8 @@ async def serve(
             log("collector_started", url=f"{scheme}://{shown}:{port}", folder=str(folder), tokens=len(tokens.all()))
 
         async with _control(folder / SOCKET, commands, log):
-            await _Server(config, listens).serve(sockets=[listening])
+            with listening:
+                await _Server(config, listens).serve(sockets=[listening])
     finally:
         await store.aclose()
         log("collector_stopped", folder=str(folder))

@@ -12,7 +12,8 @@ from typing import Literal, Protocol
 
 import pyarrow as pa
 
-from carbon_sdk.collector.report import Figure, Query
+from carbon_sdk.collector.figure import Figure
+from carbon_sdk.collector.report import Dimension, Query
 from carbon_sdk.errors import CarbonSDKError
 
 Outcome = Literal["stored", "known", "refused", "kept"]
@@ -124,9 +125,8 @@ class Selection:
         project: Of which project.
         start: Windows that start here or later, UTC.
         end: Windows that start before this, UTC.
-        services: Only these; all when empty.
-        roots: Only these endpoints or jobs; all when empty.
-        kinds: Only these kinds; all when empty.
+        filters: Only what has one of these values; None stands for unknown. Every dimension but `domain`, which is
+            none of a record.
         limit: At most so many.
         after: Continue behind this place: what the last page said.
     """
@@ -134,9 +134,7 @@ class Selection:
     project: str
     start: datetime
     end: datetime
-    services: tuple[str, ...] = ()
-    roots: tuple[str, ...] = ()
-    kinds: tuple[str, ...] = ()
+    filters: Mapping[Dimension, tuple[str | None, ...]] = field(default_factory=dict)
     limit: int = 100_000
     after: tuple[int, int, int] | None = None
 

@@ -20,6 +20,15 @@ HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(
 """Windows of the tests begin here: recent enough to be taken, past enough to be whole."""
 
 
+def stamp(moment: datetime) -> str:
+    """As the API writes a time."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+DAYS = {"from": stamp(HOUR - timedelta(hours=48)), "to": stamp(HOUR + timedelta(hours=6))}
+"""The stretch of time about it."""
+
+
 class Collector:
     """A collector that runs on a folder.
 
@@ -61,8 +70,7 @@ class Collector:
         """The answer to one question over the hours of the tests, once queries see all that was acknowledged."""
         while "records_waiting 0\n" not in self.client.get("/metrics").text:
             time.sleep(0.02)
-        stretch = {"from": stamp(HOUR - timedelta(hours=48)), "to": stamp(HOUR + timedelta(hours=6))}
-        answer = self.client.get(path, params={**stretch, **asked})
+        answer = self.client.get(path, params={**DAYS, **asked})
         answer.raise_for_status()
         body: dict[str, Any] = answer.json()
         return body
@@ -78,11 +86,6 @@ class Collector:
         _, rest = self.process.communicate(timeout=30)
         self.log += [json.loads(line) for line in rest.splitlines() if line.startswith("{")]
         return self.process.returncode
-
-
-def stamp(moment: datetime) -> str:
-    """As the API writes a time."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def emission(sequence: int, *, instance: str = "0" * 15 + "1", joules: float = 1.5, **fields: Any) -> Emission:

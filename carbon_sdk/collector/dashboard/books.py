@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from carbon_sdk.collector.books import Books, books_of
 from carbon_sdk.collector.dashboard.quantity import JOULES, column, percent
-from carbon_sdk.collector.report import Books, Figure, books_of
+from carbon_sdk.collector.figure import Figure
 
 OWN_KINDS = ("request", "worker", "span")
 

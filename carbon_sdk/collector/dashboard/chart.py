@@ -9,7 +9,8 @@ from typing import Any
 from carbon_sdk.collector.dashboard.period import Period, bucket_text
 from carbon_sdk.collector.dashboard.quantity import G_PER_KWH, GRAMS, JOULES, Ladder, column, quantity
 from carbon_sdk.collector.dashboard.visit import Visit
-from carbon_sdk.collector.report import Bucket, Figure
+from carbon_sdk.collector.figure import Figure
+from carbon_sdk.collector.report import Bucket
 from carbon_sdk.collector.store import Store
 
 WORDS: Mapping[Bucket, str] = {

@@ -11,7 +11,7 @@ from carbon_sdk.collector.dashboard.known import known_of
 from carbon_sdk.collector.dashboard.quantity import SECONDS, percent, quantity, times
 from carbon_sdk.collector.dashboard.spread import spread_of
 from carbon_sdk.collector.dashboard.visit import Visit
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.store import Store
 
 PARTS = (sheet.CO2E, sheet.ENERGY, sheet.CPU, sheet.INTENSITY)

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 from carbon_sdk.collector.dashboard.known import Known, known_of
 from carbon_sdk.collector.dashboard.quantity import GRAMS, JOULES, Quantity, count, quantity
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from carbon_sdk.collector.dashboard.quantity import GRAMS, JOULES, count, percent, quantity
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 
 METHODS: Mapping[str, str] = {
     "counter": "read from energy counters",
@@ -47,6 +47,7 @@ def known_of(figure: Figure) -> Known:
         ("Method", _shares(figure.method, METHODS)),
         ("Emissions", _emissions(figure)),
         ("Intensity", _intensity(figure)),
+        ("Source", _shares(figure.source, {})),
         ("Quality", _shares(figure.quality, QUALITIES)),
     ]
     records = figure.sums.get("records")

@@ -9,7 +9,7 @@ from carbon_sdk.collector.dashboard.books import books_picture
 from carbon_sdk.collector.dashboard.known import Known, known_of
 from carbon_sdk.collector.dashboard.quantity import GRAMS, JOULES, WATTS, Quantity, column, percent, quantity
 from carbon_sdk.collector.dashboard.visit import Visit
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.store import Store
 
 DOMAINS = {"package": "CPU", "dram": "memory", "psys": "platform", "gpu": "GPU"}

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from carbon_sdk.collector.answers import UNKNOWN
 from carbon_sdk.collector.dashboard import sheet
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import intensity_fact, total_facts
 from carbon_sdk.collector.dashboard.period import QUARTER, Period, period_of
 from carbon_sdk.collector.dashboard.visit import Visit
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.store import Store
 
 MOST_ENDPOINTS = 8
@@ -92,6 +93,6 @@ def _zones(visit: Visit, figures: Any, whole_g: float | None) -> sheet.Sheet:
             f"{key['intensity_source'] or 'no source'}, {key['intensity_quality'] or 'unknown'}",
         ),
         href=lambda _key: None,
-        records=lambda _key: visit.link("records"),
+        records=lambda key: visit.link("records", **{name: value or UNKNOWN for name, value in key.items()}),
         whole_g=whole_g,
     )

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from carbon_sdk.collector.report import MOST_BUCKETS, SLOT_SECONDS, Bucket, bucket_edges
+from carbon_sdk.collector.buckets import bucket_edges
+from carbon_sdk.collector.report import MOST_BUCKETS, SLOT_SECONDS, Bucket
 
 PRESETS: Mapping[str, str] = {
     "1h": "Last hour",

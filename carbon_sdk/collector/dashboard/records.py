@@ -3,43 +3,39 @@
 from collections.abc import Mapping
 from typing import Any
 
-from carbon_sdk.collector.answers import packed, place_of
+from carbon_sdk.collector.answers import FORMATS, UNKNOWN, packed, place_of
 from carbon_sdk.collector.dashboard.quantity import G_PER_KWH, GRAMS, JOULES, SECONDS, count, quantity
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.export import objects
+from carbon_sdk.collector.report import DIMENSIONS, Dimension
 from carbon_sdk.collector.store import Selection, Store
 from carbon_sdk.wire import utc_moment
 
 PAGE = 50
-FILTERS = ("service", "endpoint", "kind")
+FILTERS: tuple[Dimension, ...] = tuple(one for one in DIMENSIONS if one != "domain")
+"""A record holds all of its domains."""
 
 
 async def records(visit: Visit, store: Store) -> dict[str, Any]:
     """What the template `records.html` shows."""
-    chosen = {name: visit.asked[name] for name in FILTERS if visit.asked.get(name)}
+    chosen: dict[str, str] = {name: visit.asked[name] for name in FILTERS if visit.asked.get(name)}
     selection = Selection(
         project=visit.project,
         start=visit.period.start,
         end=visit.period.end,
-        services=_one(chosen.get("service")),
-        roots=_one(chosen.get("endpoint")),
-        kinds=_one(chosen.get("kind")),
+        filters={name: (None if chosen[name] == UNKNOWN else chosen[name],) for name in FILTERS if name in chosen},
         limit=PAGE,
         after=place_of(visit.asked.get("cursor")),
     )
     table = await store.records(selection)
     cursor = packed(table["_after"][-1].as_py()) if table.num_rows == PAGE else None
     return {
-        "chosen": chosen,
+        "chosen": {name: "unknown" if value == UNKNOWN else value for name, value in chosen.items()},
         "records": [_record(visit, one) for one in objects(table)],
         "later": None if cursor is None else visit.here(cursor=cursor),
         "first": visit.here(cursor=None) if visit.asked.get("cursor") else None,
-        "files": [(form, visit.api("v1/records", {"format": form, **chosen})) for form in ("csv", "ndjson", "parquet")],
+        "files": [(form, visit.api("v1/records", {"format": form, **chosen})) for form in FORMATS],
     }
-
-
-def _one(value: str | None) -> tuple[str, ...]:
-    return () if value is None else (value,)
 
 
 def _record(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:

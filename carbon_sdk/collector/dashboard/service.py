@@ -7,11 +7,11 @@ from carbon_sdk.collector.dashboard import sheet
 from carbon_sdk.collector.dashboard.books import books_picture
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import total_facts
-from carbon_sdk.collector.dashboard.heat import heat_of
+from carbon_sdk.collector.dashboard.heat import BY, heats_of
 from carbon_sdk.collector.dashboard.overview import SERVED
 from carbon_sdk.collector.dashboard.quantity import percent
 from carbon_sdk.collector.dashboard.visit import Visit
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.store import Store
 
 MOST_ENDPOINTS = 1_000
@@ -30,7 +30,7 @@ async def service(visit: Visit, store: Store) -> dict[str, Any]:
         endpoints = tasks.create_task(store.figures(visit.query("endpoint", filters={**own, "kind": SERVED})))
         process = tasks.create_task(store.figures(visit.query("service", "kind")))
         machine = tasks.create_task(store.figures(visit.query("kind", book="machine")))
-        heat = tasks.create_task(store.figures(visit.query(filters=own, period=long, series=True)))
+        heat = tasks.create_task(store.figures(visit.query(*BY, filters=own, period=long, series=True)))
     if not total.result():
         return {"nothing": True, "subject": name}
     whole = total.result()[0]
@@ -42,7 +42,7 @@ async def service(visit: Visit, store: Store) -> dict[str, Any]:
         "endpoints": _endpoints(visit, name, endpoints.result(), sheet.grams_of(whole)),
         "endpoint_count": len(endpoints.result()),
         "picture": books_picture(process.result(), machine.result(), name),
-        "heat": heat_of(heat.result(), visit.period.zone),
+        "heats": heats_of(heat.result(), visit.period.zone),
         "heat_words": long.words,
     }
 

@@ -15,7 +15,7 @@ from carbon_sdk.collector.dashboard.quantity import (
     column,
     quantity,
 )
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

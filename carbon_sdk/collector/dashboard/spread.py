@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from carbon_sdk.collector.dashboard.quantity import JOULES, quantity
 from carbon_sdk.collector.dashboard.sheet import per_request
-from carbon_sdk.collector.report import Bucket, Figure
+from carbon_sdk.collector.figure import Figure
+from carbon_sdk.collector.report import Bucket
 
 BARS = 24
 LEAST_INTERVALS = 4

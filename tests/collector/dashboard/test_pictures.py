@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from carbon_sdk.collector.dashboard.books import books_picture
 from carbon_sdk.collector.dashboard.endpoint import reasons
-from carbon_sdk.collector.dashboard.heat import heat_of
+from carbon_sdk.collector.dashboard.heat import heats_of
 from carbon_sdk.collector.dashboard.known import known_of
 from carbon_sdk.collector.dashboard.spread import spread_of
-from carbon_sdk.collector.report import Figure
+from carbon_sdk.collector.figure import Figure
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 JOULES = st.floats(0, 1e9)
@@ -30,6 +30,8 @@ def figure(
         emissions={} if grams is None else {"average/lifecycle": grams},
         quality={"measured": 1.0},
         method={"counter": 1.0},
+        source={"electricity_maps": 1.0},
+        idle_rule={"learnt": 1.0},
     )
 
 
@@ -98,9 +100,9 @@ def test_the_shape_of_intervals_holds_each_of_them_once() -> None:
 @pytest.mark.parametrize(("zone", "day", "hour"), [("Pacific/Kiritimati", 0, 14), ("Pacific/Pago_Pago", 6, 13)])
 def test_the_week_is_that_of_the_viewer(zone: str, day: int, hour: int) -> None:
     """Monday midnight UTC is Monday afternoon at UTC+14 and Sunday at UTC-11."""
-    heat = heat_of([figure(grams=2.0)], ZoneInfo(zone))
+    key: dict[str, str | None] = {"intensity_signal": "average", "intensity_scope": "lifecycle"}
+    (heat,) = heats_of([figure(key, grams=2.0, emissions_g=2.0)], ZoneInfo(zone))
 
-    assert heat is not None
     assert heat.rows[day][1][hour].text == "2.00 g"
     assert sum(cell.level > 0 for _, cells in heat.rows for cell in cells) == 1
 
@@ -129,6 +131,8 @@ def test_grams_of_two_kinds_are_told_apart() -> None:
         emissions={"average/lifecycle": 1.0, "marginal/direct": 2.0},
         quality={"measured": 0.25, "static": 0.75},
         method={"counter": 1.0},
+        source={"electricity_maps": 1.0},
+        idle_rule={"learnt": 1.0},
     )
     lines = dict(known_of(mixed).lines)
 

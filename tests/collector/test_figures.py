@@ -1,0 +1,133 @@
+"""What may be added is added, and what may not stands side by side."""
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from carbon_sdk.collector.duckdb_store import DuckDBStore
+from carbon_sdk.collector.server import Serving, serve
+from carbon_sdk.emission import Emission
+from tests.collector.inside import inside
+from tests.collector.service import DAYS, HOUR, emission
+
+pytestmark = pytest.mark.anyio
+
+
+def of_both_scopes() -> list[Emission]:
+    """An hour of one endpoint, priced by lifecycle, then by direct factors."""
+    return [
+        emission(0, joules=3.6e6, emissions_g=400.0, idle_emissions_g=40.0),
+        emission(1, joules=3.6e6, emissions_g=300.0, idle_emissions_g=30.0, intensity_scope="direct"),
+    ]
+
+
+async def test_grams_of_two_scopes_are_never_one_number(tmp_path: Path) -> None:
+    """Joules are added; whatever rests on a price is unknown as a sum, and each scope's own is there."""
+    async with inside(tmp_path) as collector:
+        await collector.send(*of_both_scopes())
+        (row,) = (await collector.ask("/v1/reports/totals", detail="1"))["rows"]
+        (direct,) = (await collector.ask("/v1/reports/totals", intensity_scope="direct"))["rows"]
+
+    assert row["energy_joules"] == pytest.approx(7.2e6)
+    assert row["emissions"] == {"average/lifecycle": 400.0, "average/direct": 300.0}
+    for name in ("emissions_g", "emissions_low_g", "emissions_high_g", "idle_emissions_g", "intensity_g_per_kwh"):
+        assert row[name] is None, name
+    assert (direct["emissions_g"], direct["idle_emissions_g"]) == (300.0, 30.0)
+
+
+async def test_a_heat_map_of_grams_is_one_for_each_scope(tmp_path: Path) -> None:
+    """And one for all where joules are summed."""
+    async with inside(tmp_path) as collector:
+        await collector.send(*of_both_scopes())
+        grams = (await collector.ask("/v1/heat-map"))["weekdays_from_monday"]
+        joules = (await collector.ask("/v1/heat-map", measure="energy_joules"))["weekdays_from_monday"]
+
+    assert {name: cells[HOUR.weekday()][HOUR.hour] for name, cells in grams.items()} == {
+        "average/lifecycle": 400.0,
+        "average/direct": 300.0,
+    }
+    assert joules["all"][HOUR.weekday()][HOUR.hour] == pytest.approx(7.2e6)
+
+
+async def test_the_order_by_grams_adds_no_scopes_either(tmp_path: Path) -> None:
+    """A service of 400 g and 300 g under two scopes does not stand above one of 500 g."""
+    async with inside(tmp_path) as collector:
+        await collector.send(*of_both_scopes(), emission(2, service="large", emissions_g=500.0))
+        rows = (await collector.ask("/v1/reports/services"))["rows"]
+
+    assert [row["key"]["service"] for row in rows] == ["large", "shop"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sequences"),
+    [
+        ({}, [0, 1, 2, 3]),
+        ({"endpoint": "GET /b"}, [1]),
+        ({"zone": "FR"}, [2]),
+        ({"zone": "~"}, [3]),
+        ({"zone": ["FR", "~"]}, [2, 3]),
+        ({"intensity_quality": "static", "service": "shop"}, [3]),
+        ({"machine": "n" * 16}, [2]),
+        ({"from": (HOUR + timedelta(seconds=90)).isoformat()}, [2, 3]),
+        ({"service": "none"}, []),
+    ],
+)
+async def test_records_are_found_by_what_figures_are_grouped_by(
+    tmp_path: Path, asked: dict[str, str], sequences: list[int]
+) -> None:
+    """Each figure can be followed to its records."""
+    async with inside(tmp_path) as collector:
+        await collector.send(
+            emission(0),
+            emission(1, root="GET /b", name="GET /b"),
+            emission(2, zone="FR", place="FR", machine="n" * 16),
+            emission(3, zone=None, intensity_quality="static"),
+        )
+        lines = await collector.ask("/v1/records", **asked)
+
+    assert [json.loads(line)["sequence"] for line in lines.splitlines()] == sequences
+
+
+async def test_records_have_no_domain_to_be_found_by(tmp_path: Path) -> None:
+    """It says so."""
+    async with inside(tmp_path) as collector:
+        answer = await collector.client.get("/v1/records", params={**DAYS, "domain": "package"})
+
+    assert answer.status_code == 400
+    assert "domain" in answer.json()["error"]
+
+
+async def test_further_routes_are_served_and_stand_behind_the_same_gate(tmp_path: Path) -> None:
+    """A page beside the API, on the running service; a foreign host name finds neither."""
+
+    async def page(_request: Request) -> Response:
+        return PlainTextResponse("a page")
+
+    started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def log(event: str, **fields: str) -> None:
+        if event == "collector_started":
+            started.set_result(fields["url"])
+
+    running = asyncio.create_task(
+        serve(
+            DuckDBStore(tmp_path),
+            tmp_path,
+            Serving(port=0),
+            commands={},
+            log=log,
+            routes=[Route("/page", page)],
+        )
+    )
+    async with httpx.AsyncClient(base_url=await started, trust_env=False) as client:
+        assert (await client.get("/page")).text == "a page"
+        assert (await client.get("/page", headers={"host": "evil.example"})).status_code == 421
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
