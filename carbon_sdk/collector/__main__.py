@@ -17,7 +17,7 @@ import structlog
 from carbon_sdk.collector import access, codecarbon, schema
 from carbon_sdk.collector.access import OPEN_PROJECT, SCOPES, Tokens
 from carbon_sdk.collector.app import REQUESTS_PER_SECOND
-from carbon_sdk.collector.dashboard.site import Site
+from carbon_sdk.collector.dashboard.site import EXEMPT, Site
 from carbon_sdk.collector.dimensions import Limits
 from carbon_sdk.collector.duckdb_open import FILE
 from carbon_sdk.collector.duckdb_store import DuckDBStore, Sizes
@@ -158,8 +158,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         tls_certificate=arguments.tls_certificate,
         tls_key=arguments.tls_key,
     )
-    routes = Site(store).routes()
-    run(serve(store, arguments.data, serving, commands=commands(store), log=log, routes=routes))
+    routes = Site(store, Tokens(arguments.data / TOKENS)).routes()
+    run(serve(store, arguments.data, serving, commands=commands(store), log=log, routes=routes, exempt=EXEMPT))
     return 0
 
 

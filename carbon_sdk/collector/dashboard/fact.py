@@ -38,7 +38,7 @@ def total_facts(figure: Figure, records: str) -> list[Fact]:
         Fact(
             title="Emissions" if len(figure.emissions) < 2 else f"Emissions, {kind.replace('/', ', ')}",
             quantity=quantity(grams, GRAMS),
-            note="CO₂e of the active energy",
+            note=_repriced(figure, kind) or "CO₂e of the active energy",
             known=known,
             records=records,
         )
@@ -61,6 +61,12 @@ def total_facts(figure: Figure, records: str) -> list[Fact]:
             records=records,
         ),
     ]
+
+
+def _repriced(figure: Figure, kind: str) -> str:
+    """The grams by newer intensities, where there are such; the first price stays."""
+    new = (figure.repriced_g or {}).get(kind)
+    return "" if new is None else f"{quantity(new, GRAMS)} when priced again"
 
 
 def intensity_fact(zones: Sequence[Figure], zone: ZoneInfo, records: str) -> Fact:

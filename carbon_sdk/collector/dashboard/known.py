@@ -46,6 +46,7 @@ def known_of(figure: Figure) -> Known:
         ("Energy", _energy(figure)),
         ("Method", _shares(figure.method, METHODS)),
         ("Emissions", _emissions(figure)),
+        ("Priced again", _repriced(figure)),
         ("Intensity", _intensity(figure)),
         ("Source", _shares(figure.source, {})),
         ("Quality", _shares(figure.quality, QUALITIES)),
@@ -81,6 +82,14 @@ def _emissions(figure: Figure) -> str:
         kinds = (f"{quantity(grams, GRAMS)} {kind.replace('/', ', ')}" for kind, grams in figure.emissions.items())
         return "; ".join(kinds) + "; not added, they mean different things"
     return _between(figure, "emissions", "g", GRAMS, figure.emissions_g)
+
+
+def _repriced(figure: Figure) -> str:
+    """Old and new; empty where nothing was priced again."""
+    return "; ".join(
+        f"{quantity(figure.emissions.get(kind), GRAMS)} at first, {quantity(new, GRAMS)} by newer intensities"
+        for kind, new in (figure.repriced_g or {}).items()
+    )
 
 
 def _between(figure: Figure, what: str, unit: str, ladder: object, value: float | None) -> str:

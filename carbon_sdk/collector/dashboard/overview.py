@@ -7,6 +7,7 @@ from typing import Any
 
 from carbon_sdk.collector.answers import UNKNOWN
 from carbon_sdk.collector.dashboard import sheet
+from carbon_sdk.collector.dashboard.alike import tiles_of
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import intensity_fact, total_facts
 from carbon_sdk.collector.dashboard.period import QUARTER, Period, period_of
@@ -36,6 +37,7 @@ async def overview(visit: Visit, store: Store) -> dict[str, Any]:
     latest = intensity_fact(now.result(), visit.period.zone, visit.link("records", period="1h"))
     return {
         "facts": [*facts, latest],
+        "tiles": tiles_of(whole),
         "chart": chart_of(visit, {}),
         "services": _services(visit, services.result(), whole_g),
         "endpoints": _endpoints(visit, endpoints.result(), whole_g),

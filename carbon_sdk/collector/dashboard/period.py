@@ -80,6 +80,17 @@ class Period:
         """The same for the API."""
         return {"from": f"{self.start:%Y-%m-%dT%H:%M:%SZ}", "to": f"{self.end:%Y-%m-%dT%H:%M:%SZ}", "tz": self.zone.key}
 
+    @property
+    def earlier(self) -> "Period":
+        """As many whole days, or as many hours, right before it."""
+        first = self.start.astimezone(self.zone)
+        if first.time() == datetime.min.time() and self.end.astimezone(self.zone).time() == datetime.min.time():
+            days = (self.last_day - self.first_day).days + 1
+            start = _midnight(self.first_day - timedelta(days=days), self.zone)
+        else:
+            start = self.start - (self.end - self.start)
+        return replace(self, start=start, end=self.start, preset=None)
+
     def hours(self, least_days: int) -> "Period":
         """This period by the hour, or the whole days that end with it where it is shorter; cut to what can be asked."""
         end = _midnight(self.last_day + timedelta(days=1), self.zone)

@@ -65,6 +65,16 @@ def times(ratio: float) -> str:
     return number(ratio, _decimals(ratio))
 
 
+def change(old: float, new: float) -> str:
+    """How much more or less the new value is, in per cent; `as before` below half a per cent."""
+    if not old:
+        return "as before" if not new else "new"
+    part = new / old - 1.0
+    if abs(part) < 0.005:
+        return "as before"
+    return ("+" if part > 0 else "") + number(100.0 * part, 0 if abs(part) >= 0.0995 else 1) + " %"
+
+
 def column(values: Iterable[float | None], ladder: Ladder) -> tuple[str, list[str]]:
     """A column in one unit, that of its greatest value, with one number of decimals, so that its digits stand in line.
 

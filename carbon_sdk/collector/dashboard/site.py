@@ -17,17 +17,21 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope as ASGIScope
 
-from carbon_sdk.collector.access import Caller
+from carbon_sdk.collector.access import Tokens
 from carbon_sdk.collector.answers import Answers
 from carbon_sdk.collector.dashboard import quantity
 from carbon_sdk.collector.dashboard.chart import series
+from carbon_sdk.collector.dashboard.compare import compare
 from carbon_sdk.collector.dashboard.endpoint import endpoint
+from carbon_sdk.collector.dashboard.login import Login
 from carbon_sdk.collector.dashboard.machines import machines
 from carbon_sdk.collector.dashboard.overview import overview
 from carbon_sdk.collector.dashboard.period import PRESETS, day_text
 from carbon_sdk.collector.dashboard.records import records
 from carbon_sdk.collector.dashboard.service import service
+from carbon_sdk.collector.dashboard.session import Sessions
 from carbon_sdk.collector.dashboard.visit import ROOT, Visit, visit_of
+from carbon_sdk.collector.gate import problem
 from carbon_sdk.collector.store import QueryError, Store, StoreError
 
 FOLDER = Path(__file__).parent
@@ -37,12 +41,14 @@ HEADERS = {
         "form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
     )
 }
+Endpoint = Callable[[Request], Awaitable[Response]]
 Page = Callable[[Visit, Store], Awaitable[dict[str, Any]]]
 PAGES: Mapping[str, tuple[str, Page]] = {
     "": ("overview.html", overview),
     "service": ("service.html", service),
     "endpoint": ("endpoint.html", endpoint),
     "machines": ("machines.html", machines),
+    "compare": ("compare.html", compare),
     "records": ("records.html", records),
 }
 """Each page by its path below the root: its template, and what gathers its figures."""
@@ -58,15 +64,21 @@ class _Lasting(StaticFiles):
         return answer
 
 
+EXEMPT = (ROOT, ROOT.rstrip("/"))
+"""Paths that look after tokens themselves: whoever has none is asked to log in."""
+
+
 class Site:
     """All pages over one store.
 
     Args:
         store: What is asked.
+        tokens: Who may log in.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, tokens: Tokens) -> None:
         self._store = store
+        self._login = Login(Sessions(tokens), self._html)
         self._answers = Answers(store)
         self._static = f"{ROOT}static/{_version()}"
         self._templates = jinja2.Environment(
@@ -89,15 +101,20 @@ class Site:
             Route("/", _to_root),
             Route(ROOT.rstrip("/"), _to_root),
             *pages,
-            Route(f"{ROOT}series", self._series),
-            Route(f"{ROOT}v1/reports/{{name}}", self._answers.figures),
-            Route(f"{ROOT}v1/records", self._answers.records),
+            Route(f"{ROOT}login", self._login.page, methods=["GET"]),
+            Route(f"{ROOT}login", self._login.begin, methods=["POST"]),
+            Route(f"{ROOT}logout", self._login.end, methods=["POST"]),
+            Route(f"{ROOT}series", self._data(self._series)),
+            Route(f"{ROOT}v1/reports/{{name}}", self._data(self._answers.figures)),
+            Route(f"{ROOT}v1/records", self._data(self._answers.records)),
             Mount(self._static, _Lasting(directory=FOLDER / "static")),
         ]
 
-    def _page(self, path: str, template: str, gather: Page) -> Callable[[Request], Awaitable[Response]]:
+    def _page(self, path: str, template: str, gather: Page) -> Endpoint:
         async def answer(request: Request) -> Response:
-            caller: Caller = request.state.caller
+            caller = self._login.caller(request)
+            if caller is None:
+                return self._login.ask(request)
             try:
                 visit = await visit_of(request, path, caller, self._store)
                 held = await gather(visit, self._store) if visit.has_records else {}
@@ -107,19 +124,31 @@ class Site:
                 return self._trouble(exc.status_code, "Not found", exc.detail)
             except StoreError as exc:
                 return self._trouble(503, "The collector cannot answer now", str(exc))
+            held |= {"visit": visit, "logout": self._login.logout_value(request)}
             if not visit.has_records:
-                return self._html("empty.html", visit=visit, address=str(request.base_url).rstrip("/"))
-            return self._html("nothing.html" if held.get("nothing") else template, visit=visit, **held)
+                return self._html("empty.html", address=str(request.base_url).rstrip("/"), **held)
+            return self._html("nothing.html" if held.get("nothing") else template, **held)
 
         return answer
 
+    def _data(self, answer: Endpoint) -> Endpoint:
+        """What a page's script or a download asks for; an error is told as the API tells it."""
+
+        async def guarded(request: Request) -> Response:
+            caller = self._login.caller(request)
+            if caller is None:
+                return problem(401, "the session has ended: load the page again to log in")
+            request.state.caller = caller
+            return await answer(request)
+
+        return guarded
+
     async def _series(self, request: Request) -> Response:
-        caller: Caller = request.state.caller
         try:
-            visit = await visit_of(request, "series", caller, self._store)
+            visit = await visit_of(request, "series", request.state.caller, self._store)
             return JSONResponse(await series(visit, self._store))
         except (ValueError, QueryError) as exc:
-            return JSONResponse({"error": str(exc)}, status_code=400)
+            return problem(400, str(exc))
 
     def _html(self, template: str, status: int = 200, **held: Any) -> Response:
         text = self._templates.get_template(template).render(**held)

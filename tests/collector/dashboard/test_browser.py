@@ -20,7 +20,14 @@ pytestmark = pytest.mark.skipif(executable() is None, reason=NEEDED)
 
 HERE = Path(__file__).parent
 ENDPOINT = "endpoint?service=billing&endpoint=POST+/invoices/%7Bid%7D&period=7d"
-PAGES = ["?period=7d", "service?service=shop&period=7d", ENDPOINT, "machines?period=7d", "records?period=24h"]
+PAGES = [
+    "?period=7d",
+    "service?service=shop&period=7d",
+    ENDPOINT,
+    "machines?period=7d",
+    "compare?period=24h",
+    "records?period=24h",
+]
 TROUBLE = ["?period=never", "?from=2025-01-01&to=2025-01-02"]
 
 
