@@ -17,6 +17,7 @@ from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.fallback import Fallback, Tell
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
+from carbon_sdk.intensity.pue import Effectiveness, stated
 from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
@@ -102,6 +103,7 @@ async def assemble(
             procfs_root=settings.procfs_root,
             container=scope is not None and scope.kind == "container",
         )
+        effectiveness = _effectiveness(settings, place)
         basis = "; ".join(meter.basis for meter in meters) or "nothing can be measured here"
         built = _sinks(settings, http, log, forgive) if sinks is None else {}
         totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
@@ -119,10 +121,10 @@ async def assemble(
                 identity=identity,
                 meter="+".join(meter.name for meter in meters) or "none",
                 meter_scope=scope.kind if scope else "machine",
-                basis=basis if making is None else f"{basis}; {making.basis}",
+                basis="; ".join((basis, *(one.basis for one in (making, effectiveness) if one is not None))),
                 idle_policy=settings.idle_policy,
                 place=str(place),
-                pue=settings.pue or 1.0,
+                pue=effectiveness.factor,
                 wall_factor=settings.wall_factor,
                 embodied_g_per_second=None if making is None else making.g_per_second,
             ),
@@ -173,6 +175,14 @@ def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
     return embodied.of_server(
         sockets=machine.cpu.sockets, memory_gb=machine.memory_bytes / BYTES_PER_GIB, lifetime_years=years
     )
+
+
+def _effectiveness(settings: Settings, place: Place) -> Effectiveness:
+    """The PUE of the data centre: as set, as its cloud states it, else 1."""
+    if settings.pue is not None:
+        return Effectiveness(settings.pue, "PUE as set")
+    cloud = place if place.cloud_provider is not None else settings
+    return stated(cloud.cloud_provider, cloud.cloud_region) or Effectiveness(1.0, "PUE not known, taken as 1")
 
 
 @asynccontextmanager

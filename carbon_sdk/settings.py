@@ -174,14 +174,13 @@ class Settings:
         intensity_cache: Folder of an intensity cache shared by the workers of this host; none when absent.
         http_timeout_seconds: Deadline of one request to a provider or a collector, all of it.
         http_ca_file: PEM file of the authorities to trust there, instead of the bundled ones.
-        pue: Power usage effectiveness of the data centre, 1 to 3; known by cloud region, else 1.0.
+        pue: Power usage effectiveness of the data centre, 1 to 3; the cloud's own figure when absent, else 1.0.
         wall_factor: From measured domains to the wall, 1 to 5; not applied when absent.
         operator: Who runs the machine: `own` or `cloud`; decides the scope in reports.
         embodied_g: Grams CO2e of making the machine that the meter reads (a VM: its part of the host); a published
             default when absent, where one fits.
         lifetime_years: Years over which that is spread; 4 when absent.
         sinks: Sinks in order, by name.
-        log_file: Write the structured log lines of records to this file instead of the host's logging.
         state_dir: Folder for state that survives a restart (learnt idle power, spool); XDG state when absent.
         close_seconds: How long closing may take to hand over what is left.
         source: Where the raw options of providers and sinks come from.
@@ -222,7 +221,6 @@ class Settings:
     embodied_g: float | None = _setting(_number(0, 1e9, "grams"))
     lifetime_years: float | None = _setting(_number(0.5, 20, "years"))
     sinks: tuple[str, ...] = _setting(_names, ("structlog",))
-    log_file: Path | None = _setting(_path)
     state_dir: Path | None = _setting(_path)
     close_seconds: float = _setting(_number(0, 60, "seconds"), 5.0)
     source: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,14 +1,80 @@
-"""What the documentation shows in Python runs as it is."""
+"""What the documentation lists is what there is, and what it shows in Python runs as it is."""
 
+import dataclasses
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-DOCS = Path(__file__).parent.parent / "docs"
+from carbon_sdk import Carbon, Settings, track
+from carbon_sdk.emission import Emission
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """The rows of a page's tables, by the name in their first cell."""
+    found = {}
+    for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| `"):
+            found[cells[0].strip("` ")] = cells
+    return found
+
+
+def test_every_setting_is_listed_with_its_variable_and_default() -> None:
+    """Nobody reads the source to find a setting."""
+    listed = rows("settings.md")
+    settings = [one for one in dataclasses.fields(Settings) if "check" in one.metadata]
+
+    assert list(listed) == [one.name for one in settings]
+    for one in settings:
+        _, variable, default, _ = listed[one.name]
+        assert variable == f"`CARBON_SDK_{one.name.upper()}`"
+        if isinstance(one.default, float):
+            assert float(default.strip("`")) == one.default
+        elif isinstance(one.default, bool):
+            assert default == f"`{int(one.default)}`"
+
+
+def test_every_field_of_a_record_is_listed() -> None:
+    """Whoever reads a log line finds each of its names."""
+    fields = [one.name for one in dataclasses.fields(Emission)]
+
+    assert [name for name in rows("record.md") if name in fields] == fields
+
+
+@pytest.mark.anyio
+async def test_the_meter_provider_and_sink_of_the_documentation_measure_price_and_count() -> None:
+    """Pasted as they stand into a program."""
+    page = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.S):
+        exec(block, names)
+    counting = names["Counting"].from_options({}, None)
+    dam = names["OurDam"].from_options({}, None)
+    async with Carbon(meters=[names["Plug"]()], provider=dam, sinks={"counting": counting}, zone="NO") as carbon:
+        with track("job") as span:
+            sum(range(100_000))
+
+    assert span.energy_joules is not None
+    assert span.intensity is not None
+    assert span.intensity.source in ("our_dam", "yearly_averages"), "by night the next in the chain is asked"
+    assert counting.records >= 4
+    assert not carbon.log.faults
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name)
+def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
+    """A reader who follows a link arrives."""
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
 
 
 def blocks() -> list[tuple[str, str]]:

@@ -129,7 +129,7 @@ def test_a_window_without_joules_or_length_is_left_out() -> None:
 async def test_a_state_file_that_cannot_be_read_is_told_once_and_measuring_goes_on(tmp_path: Path, text: str) -> None:
     """Torn, nested without end, or no text: learning begins anew."""
     (tmp_path / "idle_power.json").write_text(text)
-    carbon = Carbon(from_environment(state_dir=tmp_path, zone="DE", sinks="structlog", log_file=tmp_path / "log"))
+    carbon = Carbon(from_environment(state_dir=tmp_path, zone="DE", sinks=()))
     async with carbon:
         assert carbon.running
     assert dict(carbon.log.faults) == {"state": 1}
