@@ -85,6 +85,8 @@ class Emission:
         share_rule: How joules were divided among accounts.
         idle_policy: Who carries idle energy.
         release: Version of the service.
+        origin_service: The service where the chain of calls began that this account served; None where it began here.
+        origin_endpoint: The endpoint or job there. A sum goes by this service's own endpoints or by origin, never both.
         schema: The record's schema.
     """
 
@@ -144,6 +146,8 @@ class Emission:
     share_rule: str = "cpu_time"
     idle_policy: IdlePolicy = "none"
     release: str | None = None
+    origin_service: str | None = None
+    origin_endpoint: str | None = None
     schema: int = SCHEMA
 
     @property

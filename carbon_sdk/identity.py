@@ -25,8 +25,13 @@ class Identity:
     machine: str
 
 
-def program_name(arguments: list[str]) -> str:
-    """What to call a service that has no name: its program, or the module it was started with."""
+def program_name(arguments: list[str] | None = None) -> str:
+    """What to call a service that has no name: its program, or the module it was started with.
+
+    Args:
+        arguments: Of the program; this process's own when None.
+    """
+    arguments = sys.argv if arguments is None else arguments
     name = Path(arguments[0]).stem if arguments and arguments[0] else ""
     if name == "__main__":
         name = Path(arguments[0]).parent.name
@@ -45,7 +50,7 @@ def identify(
         container: The meter's scope is a container: its cgroup is hashed in, so that each container has its own book.
     """
     return Identity(
-        service=service or program_name(sys.argv),
+        service=service or program_name(),
         release=release,
         instance=secrets.token_hex(8),
         machine=machine_mark(procfs_root, container=container),

@@ -110,6 +110,25 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
     return names
 
 
+def _hosts(name: str, value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    hosts = tuple(part.strip().lower() for part in parts if part.strip())
+    for host in hosts:
+        if not re.fullmatch(r"\.?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", host):
+            raise _refuse(
+                name, f"{_shown(host)} is not a host", "Give hosts without scheme or port: cart.internal,.svc.local"
+            )
+    return hosts
+
+
+def _secrets(name: str, value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    secrets = tuple(part.strip() for part in parts if part.strip())
+    if any(len(secret) < 16 for secret in secrets) or len(secrets) > 2:
+        raise _refuse(name, "a secret is too short, or there are more than two", "Give one or two of 16 characters")
+    return secrets
+
+
 def _zone(name: str, value: Any) -> str:
     text = str(value).strip()
     if not re.fullmatch(r"[A-Za-z0-9]{2,8}(-[A-Za-z0-9]{1,8}){0,3}", text):
@@ -183,6 +202,10 @@ class Settings:
         sinks: Sinks in order, by name.
         state_dir: Folder for state that survives a restart (learnt idle power, spool); XDG state when absent.
         close_seconds: How long closing may take to hand over what is left.
+        propagate_to: Hosts, or `.domains`, whose calls carry on whose behalf they are made; none unless set.
+        baggage_secrets: Secret shared by the services that believe one another, 16 characters or more; a second one
+            is still believed while it is replaced.
+        trust_baggage: The gateway strips `baggage` from outside, so callers are believed without a signature.
         source: Where the raw options of providers and sinks come from.
     """
 
@@ -223,6 +246,9 @@ class Settings:
     sinks: tuple[str, ...] = _setting(_names, ("structlog",))
     state_dir: Path | None = _setting(_path)
     close_seconds: float = _setting(_number(0, 60, "seconds"), 5.0)
+    propagate_to: tuple[str, ...] = _setting(_hosts, ())
+    baggage_secrets: tuple[str, ...] = _setting(_secrets, (), secret=True)
+    trust_baggage: bool = _setting(_truth, False)
     source: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

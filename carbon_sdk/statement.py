@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from carbon_sdk.cpu.clock import Account
+from carbon_sdk.cpu.clock import Account, Origin
 from carbon_sdk.emission import JOULES_PER_KWH, Emission, Kind, grams
 from carbon_sdk.identity import Identity
 from carbon_sdk.intensity.intensity import Intensity
@@ -130,7 +130,7 @@ class Statement:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._sequence: Iterator[int] = itertools.count()
-        self._totals: dict[Account, _Running] = {}
+        self._totals: dict[tuple[Kind, str, str], _Running] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -156,7 +156,7 @@ class Statement:
         weight = _weight(intensity, self._terms)
         for account, entry in page.entries.items():
             self._lines.setdefault(account, _Line()).add(entry, page, intensity, self._terms)
-            self._totals.setdefault(account, _Running()).add(entry, weight)
+            self._totals.setdefault((account.kind, account.root, account.name), _Running()).add(entry, weight)
         known = {domain: joules for domain, joules in page.measured.items() if joules is not None}
         for kind, joules in (("measured", known), ("idle", page.idle), ("unattributed", page.unattributed)):
             self._book.setdefault(kind, _Line()).book(joules, intensity, self._terms)  # type: ignore[arg-type]
@@ -175,9 +175,9 @@ class Statement:
         records = []
         for account, line in self._lines.items():
             if line.cpu_seconds > 0.0 or line.requests or line.units or account == BACKGROUND:
-                records.append(self._record(account.kind, account.root, account.name, line, own=True))
+                records.append(self._record(account.kind, account.root, account.name, line, account.origin, own=True))
         for kind, line in self._book.items():
-            records.append(self._record(kind, kind, kind, line, own=False))
+            records.append(self._record(kind, kind, kind, line, None, own=False))
         self._clear()
         return records
 
@@ -185,9 +185,9 @@ class Statement:
         """What each account has used since the start."""
         return [
             Total(
-                kind=account.kind,
-                root=account.root,
-                name=account.name,
+                kind=kind,
+                root=root,
+                name=name,
                 requests=line.requests,
                 errors=line.errors,
                 duration_seconds=line.duration_seconds,
@@ -196,14 +196,14 @@ class Statement:
                 emissions_g=line.grams,
                 units=dict(line.units),
             )
-            for account, line in self._totals.items()
+            for (kind, root, name), line in self._totals.items()
         ]
 
     def rest_joules(self) -> dict[Domain, float]:
         """What others on the machine used in the open interval, as this process sees it, by domain."""
         return dict(self._rest)
 
-    def _record(self, kind: Kind, root: str, name: str, line: _Line, *, own: bool) -> Emission:
+    def _record(self, kind: Kind, root: str, name: str, line: _Line, origin: Origin | None, *, own: bool) -> Emission:
         terms, identity = self._terms, self._terms.identity
         assert self._started_at is not None, "a statement without pages has no records"
         assert self._ended_at is not None, "a statement without pages has no records"
@@ -216,6 +216,8 @@ class Statement:
             kind=kind,
             root=root,
             name=name,
+            origin_service=None if origin is None else origin.service,
+            origin_endpoint=None if origin is None else origin.endpoint,
             window_start=self._started_at,
             window_end=self._ended_at,
             meter=terms.meter,

@@ -12,6 +12,19 @@ AccountKind = Literal["request", "worker", "span", "background", "sdk", "other"]
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """On whose behalf another service called.
+
+    Args:
+        service: The service where the chain of calls began.
+        endpoint: Its endpoint or job, `POST /checkout`.
+    """
+
+    service: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """One line of the process's book.
 
@@ -19,11 +32,13 @@ class Account:
         kind: What it stands for.
         root: The endpoint (`GET /items/{id}`) or job in which the CPU was used.
         name: The account itself; equal to root for an outermost one.
+        origin: The caller's origin, where it was told and believed; None where this service is the first.
     """
 
     kind: AccountKind
     root: str
     name: str
+    origin: Origin | None = None
 
 
 OTHER = Account("other", "other", "other")

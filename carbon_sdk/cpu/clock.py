@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 
 from carbon_sdk.cpu import handover, watch
-from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, SpanUse, Use
+from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, Origin, SpanUse, Use
 from carbon_sdk.cpu.children import Children
 from carbon_sdk.cpu.driver import (
     LOCK,
@@ -40,6 +40,7 @@ __all__ = [
     "AccountKind",
     "Clock",
     "Cut",
+    "Origin",
     "Owner",
     "Slot",
     "SpanUse",

@@ -15,7 +15,21 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from carbon_sdk.carbon import Carbon, default
-from carbon_sdk.cpu.clock import LOCK, LONG_NS, STALE_NS, THREAD, Account, Clock, Owner, Slot, Tally, drive
+from carbon_sdk.cpu.clock import (
+    LOCK,
+    LONG_NS,
+    OTHER,
+    STALE_NS,
+    THREAD,
+    Account,
+    Clock,
+    Origin,
+    Owner,
+    Slot,
+    Tally,
+    drive,
+)
+from carbon_sdk.integrations.baggage import Reader, reader_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -41,6 +55,8 @@ class CarbonMiddleware:
     def __init__(self, app: ASGIApp, *, carbon: Carbon | None = None) -> None:
         self.app = app
         self.carbon = carbon
+        self._reader: Reader | None = None
+        self._begun = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection as the application does."""
@@ -57,6 +73,8 @@ class CarbonMiddleware:
             return
         begun_ns = monotonic_ns()
         request = RequestOwner(scope, clock, slot, begun_ns)
+        if self._reader is not None:
+            request.origin = self._reader.origin(scope["headers"])
         coro = self.app(scope, receive, request.watch(send))
         if begun_ns - slot.read_ns > STALE_NS:
             slot.reread(begun_ns)
@@ -102,14 +120,15 @@ class CarbonMiddleware:
             await self._lifespan(scope, receive, send)
             return
         slot = THREAD.slot
-        carbon = self.carbon or default()
-        carbon.start()
+        carbon = self._begin()
         within = isinstance(slot.owner, RequestOwner)
         if within or not carbon.clock.running or scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         carbon.clock.follow_loop()
         request = RequestOwner(scope, carbon.clock, slot, monotonic_ns())
+        if self._reader is not None:
+            request.origin = self._reader.origin(scope["headers"])
         request.touch()
         try:
             await drive(self.app(scope, receive, request.watch(send)), request)  # type: ignore[arg-type]
@@ -119,10 +138,17 @@ class CarbonMiddleware:
         finally:
             request.end()
 
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start with the application; hand everything over when it shuts down."""
+    def _begin(self) -> Carbon:
+        """Start measuring, where it has not started."""
         carbon = self.carbon or default()
         carbon.start()
+        if not self._begun:
+            self._begun, self._reader = True, reader_of(carbon)
+        return carbon
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start with the application; hand everything over when it shuts down."""
+        carbon = self._begin()
         if carbon.clock.running:
             carbon.clock.follow_loop()
 
@@ -144,7 +170,7 @@ class RequestOwner(Owner):
         begun_ns: When the request began.
     """
 
-    __slots__ = ("begun_ns", "cell", "clock", "failed", "scope", "sent_ns", "suspended")
+    __slots__ = ("begun_ns", "cell", "clock", "failed", "origin", "scope", "sent_ns", "suspended")
 
     def __init__(self, scope: Scope, clock: Clock, slot: Slot, begun_ns: int) -> None:
         self.account = None
@@ -156,6 +182,7 @@ class RequestOwner(Owner):
         self.suspended = False
         self.sent_ns = 0
         self.cell: Tally | None = None
+        self.origin: Origin | None = None
         self.scope: Scope | None = scope
         self.clock = clock
         self.begun_ns = begun_ns
@@ -221,7 +248,7 @@ class RequestOwner(Owner):
             route = scope["route"]
             same, root_path, by_method = slot.cells[id(route)]
             cell: Tally = by_method[scope["method"]]
-            if same is not route or root_path != scope["root_path"]:
+            if same is not route or root_path != scope["root_path"] or self.origin is not None:
                 cell = self._cell()
         except KeyError:
             cell = self._cell()
@@ -257,7 +284,7 @@ class RequestOwner(Owner):
         if cell is None:
             cell = cells[account] = Tally(account, self.touched)
         route, root_path, method = scope.get("route"), scope.get("root_path"), scope.get("method")
-        if route is not None and method in METHODS:
+        if route is not None and method in METHODS and self.origin is None:
             known: Any = cells.get(id(route))
             if known is None or known[0] is not route or known[1] != root_path:
                 known = cells[id(route)] = (route, root_path, {})
@@ -273,6 +300,10 @@ class RequestOwner(Owner):
             return None
 
     def _account(self, endpoint: str) -> Account:
+        if self.origin is not None:
+            account = self.clock.account(Account("request", endpoint, endpoint, self.origin))
+            if account is not OTHER:
+                return account
         known = not endpoint.endswith(NO_ROUTE)
         return self.clock.account(Account("request", endpoint, endpoint), known=known)
 

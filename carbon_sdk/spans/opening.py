@@ -59,7 +59,9 @@ class Opening:
         if outer is None:
             return self._clock.account(Account(kind, name, name))
         around = outer.resolve()
-        return self._clock.account(Account("span", around.root if around is not None else name, name))
+        if around is None:
+            return self._clock.account(Account("span", name, name))
+        return self._clock.account(Account("span", around.root, name, around.origin))
 
     async def run(self, coro: Awaitable[Result]) -> Result:
         """Await a coroutine of the span's own: it can be driven, whoever drives the task."""
