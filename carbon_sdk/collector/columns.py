@@ -3,7 +3,7 @@
 Every field of the record belongs to exactly one group here; a test holds that against the dataclass. Texts that repeat
 from record to record are kept once and referred to by number:
 
-* the **account** (service, kind, root, name): whose joules;
+* the **account** (service, kind, root, name, and the origin of its chain of calls): whose joules;
 * the **provenance**: everything that says how a figure is known;
 * the **instance** and the **machine**.
 
@@ -23,7 +23,7 @@ import msgspec
 from carbon_sdk.emission import SCHEMA, Emission
 from carbon_sdk.wire import MAXIMUM_TEXT
 
-ACCOUNT: tuple[str, ...] = ("service", "kind", "root", "name")
+ACCOUNT: tuple[str, ...] = ("service", "kind", "root", "name", "origin_service", "origin_endpoint")
 """Whose joules."""
 PROVENANCE: tuple[str, ...] = (
     "release",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from carbon_sdk.collector.columns import COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
+from carbon_sdk.collector.columns import ACCOUNT, COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
 from carbon_sdk.collector.dimensions import Key
 from carbon_sdk.collector.group import Group
 from carbon_sdk.collector.report import PROCESS_MEASURES, SLOT_SECONDS
@@ -51,7 +51,7 @@ def load(connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], frame: 
     incoming = pa.concat_tables([group.table for group in groups])
     connection.execute("begin")
     try:
-        _insert_keys(connection, "accounts", 4, [one for group in groups for one in group.accounts])
+        _insert_keys(connection, "accounts", len(ACCOUNT), [one for group in groups for one in group.accounts])
         _insert_keys(connection, "machines", 1, [one for group in groups for one in group.machines])
         _insert_keys(connection, "instances", 1, [one for group in groups for one in group.instances])
         _insert_keys(connection, "provenances", len(PROVENANCE), [one for group in groups for one in group.provenances])

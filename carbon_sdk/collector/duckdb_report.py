@@ -17,6 +17,8 @@ _PLACES: Mapping[Dimension, str] = {
     "kind": "a.kind",
     "endpoint": "a.root",
     "name": "a.name",
+    "root_service": "coalesce(a.origin_service, a.service)",
+    "root_endpoint": "coalesce(a.origin_endpoint, a.root)",
 }
 _RECORD_PLACES: Mapping[Dimension, str] = {**_PLACES, "machine": "m.machine"}
 _MACHINE_PLACES: Mapping[Dimension, str] = {"machine": "m.machine", "kind": "r.kind", "domain": "r.domain"}
@@ -170,6 +172,8 @@ def records(connection: duckdb.DuckDBPyConnection, selection: Selection) -> pa.T
         "a.kind",
         "a.root",
         "a.name",
+        "a.origin_service",
+        "a.origin_endpoint",
         *(f"make_timestamp(r.{name}) as {name}" for name in TIMES),
         *(f"r.{name}" for name in (*COUNTS, UNITS, *NUMBERS)),
         *(f'p."{name}"' if name != "place" else "p.place as place" for name in PROVENANCE),

@@ -32,6 +32,8 @@ Dimension = Literal[
     "kind",
     "endpoint",
     "name",
+    "root_service",
+    "root_endpoint",
     "release",
     "zone",
     "place",
@@ -59,7 +61,7 @@ HOW_KNOWN: tuple[Dimension, ...] = (
     "idle_rule",
 )
 """Every answer is grouped by these as well, and folded here, so that each figure knows its shares."""
-PROCESS_ONLY: frozenset[Dimension] = frozenset({"service", "endpoint", "name"})
+PROCESS_ONLY: frozenset[Dimension] = frozenset({"service", "endpoint", "name", "root_service", "root_endpoint"})
 MACHINE_ONLY: frozenset[Dimension] = frozenset({"machine", "domain"})
 
 
@@ -195,6 +197,12 @@ REPORTS: Mapping[str, Report] = {
         Report(name="totals", title="All of it"),
         Report(name="services", title="Each service", by=("service",)),
         Report(name="endpoints", title="Each endpoint or job", by=("service", "endpoint")),
+        Report(name="roots", title="Where each chain of calls began", by=("root_service", "root_endpoint")),
+        Report(
+            name="ways",
+            title="A chain of calls, service by service",
+            by=("root_service", "root_endpoint", "service", "endpoint"),
+        ),
         Report(name="parts", title="What an endpoint is made of", by=("service", "endpoint", "kind", "name")),
         Report(
             name="zones", title="Each zone, source and quality", by=("zone", "intensity_source", "intensity_quality")

@@ -25,7 +25,8 @@ _MEASURES = ", ".join(f"{one.name} {'bigint' if one.whole else 'double'}" for on
 _VERSION_1 = (
     "create table meta (name varchar not null, value bigint not null)",
     "create table accounts (account_id integer not null, project varchar not null, service varchar not null, "
-    "kind varchar not null, root varchar not null, name varchar not null)",
+    "kind varchar not null, root varchar not null, name varchar not null, "
+    "origin_service varchar, origin_endpoint varchar)",
     "create table provenances (provenance_id integer not null, project varchar not null, "
     + ", ".join(f'"{name}" {_PROVENANCE_TYPES.get(name, "varchar")}' for name in PROVENANCE)
     + ")",
