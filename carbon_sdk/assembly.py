@@ -15,7 +15,7 @@ from carbon_sdk.http import HTTP
 from carbon_sdk.identity import identify
 from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.constant import Constant
-from carbon_sdk.intensity.fallback import Fallback, Tell
+from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
 from carbon_sdk.intensity.pue import Effectiveness, stated
 from carbon_sdk.intensity.shared import Shared
@@ -245,14 +245,16 @@ def _chain(
             utcnow=timing.utcnow,
             monotonic=timing.monotonic,
             tell=tell,
+            fault=log.fault,
         )
 
     if provider is not None:
-        return chain(provider, static, allow_mixed_scope=True)
+        remembers = isinstance(provider, (Cached, Fallback, Constant, YearlyAverages))
+        return chain(provider if remembers else _cached(provider, log, timing), static, allow_mixed_scope=True)
     links: list[IntensityProvider] = []
     for name in settings.provider_order:
         try:
-            links.append(_provider(name, settings, static, http, tell, timing))
+            links.append(_provider(name, settings, static, http, log, timing))
         except SettingsError as exc:
             forgive(exc)
     if static not in links:
@@ -265,7 +267,7 @@ def _chain(
 
 
 def _provider(
-    name: str, settings: Settings, static: YearlyAverages, http: HTTP, tell: Tell, timing: Timing
+    name: str, settings: Settings, static: YearlyAverages, http: HTTP, log: Log, timing: Timing
 ) -> IntensityProvider:
     if name == static.name:
         return static
@@ -273,8 +275,12 @@ def _provider(
         return _constant(settings)
     live = cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http))
     if settings.intensity_cache is not None:
-        live = Shared(live, settings.intensity_cache, utcnow=timing.utcnow, chance=timing.chance, tell=tell)
-    return Cached(live, utcnow=timing.utcnow, monotonic=timing.monotonic, chance=timing.chance)
+        live = Shared(live, settings.intensity_cache, utcnow=timing.utcnow, chance=timing.chance, fault=log.fault)
+    return _cached(live, log, timing)
+
+
+def _cached(provider: IntensityProvider, log: Log, timing: Timing) -> Cached:
+    return Cached(provider, utcnow=timing.utcnow, monotonic=timing.monotonic, chance=timing.chance, fault=log.fault)
 
 
 def _constant(settings: Settings) -> Constant:

@@ -46,7 +46,8 @@ class Carbon:
     Args:
         settings: Built from the environment and `arguments` when None.
         meters: CPU meter first; found by looking at the machine when None.
-        provider: Grid intensity; built from settings when None. The static averages always stand behind it.
+        provider: Grid intensity, asked once for each interval that it names; built from settings when None. The static
+            averages always stand behind it.
         sinks: By name; built from settings when None.
         totals: Sinks that take running totals at each window.
         timing: The clocks by which providers are asked and waited for.

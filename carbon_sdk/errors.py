@@ -38,13 +38,17 @@ class IntensityError(CarbonSDKError):
         source: The source's name, `electricity_maps`.
         problem: What was wrong, without secrets.
         retry_after_seconds: How long the source asked to be left alone; None when it did not say.
+        remedy: What a person can do about it, naming the setting; None for what its kind of error calls for.
     """
 
-    def __init__(self, source: str, problem: str, *, retry_after_seconds: float | None = None) -> None:
+    def __init__(
+        self, source: str, problem: str, *, retry_after_seconds: float | None = None, remedy: str | None = None
+    ) -> None:
         super().__init__(f"{source}: {problem}")
         self.source = source
         self.problem = problem
         self.retry_after_seconds = retry_after_seconds
+        self.remedy = remedy
 
 
 class SinkError(CarbonSDKError):

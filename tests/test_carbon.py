@@ -263,7 +263,8 @@ async def test_a_source_that_is_refused_is_told_once_by_the_sdks_own_log(caplog:
     async with carbon:
         with track("job"):
             sum(range(100_000))
-    told = [record for record in caplog.records if record.getMessage().startswith("carbon.intensity")]
+    told = [record for record in caplog.records if record.getMessage().startswith("carbon.fault fault=intensity")]
 
     assert len(told) == 1
     assert "zone 'DE' answered for 'FR'" in told[0].getMessage()
+    assert "remedy=" in told[0].getMessage()

@@ -20,6 +20,7 @@ from carbon_sdk.intensity.freshness import Life, life_of, rest_seconds
 from carbon_sdk.intensity.intensity import EmissionScope, Intensity, IntensityProvider, Place, Signal
 from carbon_sdk.intensity.pauses import Pauses
 from carbon_sdk.intensity.plausible import When, checked
+from carbon_sdk.intensity.remedy import Fault, remedy_of, report, to_logger
 from carbon_sdk.intensity.told import told
 
 PLACES_REMEMBERED = 64
@@ -43,6 +44,7 @@ class CacheState:
         stale: Answers given past their validity.
         failures: Failures in a row, now.
         last_problem: The last failure, in words without secrets.
+        last_remedy: What to do about it.
         asks_again_in_seconds: How long the source is left alone from now on; 0 when it may be asked.
     """
 
@@ -52,6 +54,7 @@ class CacheState:
     stale: int = 0
     failures: int = 0
     last_problem: str | None = None
+    last_remedy: str | None = None
     asks_again_in_seconds: float = 0.0
 
 
@@ -80,6 +83,7 @@ class Cached:
         utcnow: Clock for validity.
         monotonic: Clock for pauses, seconds.
         chance: Random numbers from 0 to 1.
+        fault: Told of each question without a usable answer.
     """
 
     def __init__(
@@ -90,12 +94,14 @@ class Cached:
         utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
+        fault: Fault = to_logger,
     ) -> None:
         self._provider = provider
         self._patience_seconds = patience_seconds
         self._utcnow = utcnow
         self._monotonic = monotonic
         self._chance = chance
+        self._fault = fault
         self._entries: LRUCache[Place, _Entry] = LRUCache(PLACES_REMEMBERED)
         self._forecasts: LRUCache[Place, _Forecast] = LRUCache(PLACES_REMEMBERED)
         self._pauses: dict[Question, Pauses] = {
@@ -235,7 +241,9 @@ class Cached:
             self._pauses[key[0]].succeeded()
         except IntensityError as exc:
             self._pauses[key[0]].failed(key[1], exc)
-            self._count(failed=1, problem=str(exc))
+            self._count(failed=1)
+            self._state = replace(self._state, last_problem=str(exc), last_remedy=remedy_of(exc))
+            report(exc, self._fault)
         finally:
             del self._flights[key]
 
@@ -277,9 +285,7 @@ class Cached:
             self._count(refused=1)
             raise
 
-    def _count(
-        self, *, asked: int = 0, failed: int = 0, refused: int = 0, stale: int = 0, problem: str | None = None
-    ) -> None:
+    def _count(self, *, asked: int = 0, failed: int = 0, refused: int = 0, stale: int = 0) -> None:
         state = self._state
         self._state = replace(
             state,
@@ -287,5 +293,4 @@ class Cached:
             failed=state.failed + failed,
             refused=state.refused + refused,
             stale=state.stale + stale,
-            last_problem=problem or state.last_problem,
         )

@@ -17,6 +17,7 @@ from carbon_sdk.intensity.cached import Cached, CacheState
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.intensity import EmissionScope, Intensity, IntensityProvider, Place, Signal
 from carbon_sdk.intensity.plausible import checked
+from carbon_sdk.intensity.remedy import Fault, remedy_of, report, to_logger
 from carbon_sdk.intensity.told import told
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 
@@ -27,8 +28,7 @@ Tell = Callable[[str, str], None]
 """Takes a level, `warning` or `info`, and a text."""
 
 
-def to_logger(level: str, text: str) -> None:
-    """One line to the host's logger `carbon_sdk`."""
+def _say(level: str, text: str) -> None:
     logging.getLogger("carbon_sdk").log(logging.WARNING if level == "warning" else logging.INFO, "%s", text)
 
 
@@ -43,6 +43,7 @@ class LinkState:
         answered: Answers that it gave.
         failed: Questions that it could not answer.
         last_problem: Why not, the last time, without secrets; None if it never failed.
+        last_remedy: What to do about it.
         cache: What its cache has seen; None where it has none.
     """
 
@@ -52,6 +53,7 @@ class LinkState:
     answered: int
     failed: int
     last_problem: str | None
+    last_remedy: str | None
     cache: CacheState | None
 
 
@@ -61,14 +63,21 @@ class _Link:
         self.answered = 0
         self.failed = 0
         self.last_problem: str | None = None
+        self.last_remedy: str | None = None
         self._tell = tell
         self._monotonic = monotonic
         self._logged: str | None = None
         self._log_from = 0.0
 
-    def note(self, state: str, message: str) -> None:
-        """One line when the state is another than that of the last line, and at most one an hour after the first."""
+    def note(self, state: str, message: str | None = None) -> None:
+        """One line when the state is another than the last one noted, and at most one an hour after the first.
+
+        A state without a message is only noted.
+        """
         if state == (self._logged or "well"):
+            return
+        if message is None:
+            self._logged = state
             return
         now = self._monotonic()
         if self._logged is not None and now < self._log_from:
@@ -85,6 +94,7 @@ class _Link:
             answered=self.answered,
             failed=self.failed,
             last_problem=self.last_problem,
+            last_remedy=self.last_remedy,
             cache=self.provider.state() if isinstance(self.provider, Cached) else None,
         )
 
@@ -97,7 +107,8 @@ class Fallback:
         allow_mixed_scope: Take providers of different signal or emission scope; records then tell them apart.
         utcnow: Clock for checking answers.
         monotonic: Clock for telling, seconds.
-        tell: Told once when a provider fails, when its last value serves on, and when it answers again.
+        tell: Told when a provider's last value serves on, and when it answers again.
+        fault: Told of each question to a provider without a cache that had no usable answer; a cache tells its own.
 
     Raises:
         SettingsError: No provider, or one of another signal or scope than the first.
@@ -109,7 +120,8 @@ class Fallback:
         allow_mixed_scope: bool = False,
         utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
-        tell: Tell = to_logger,
+        tell: Tell = _say,
+        fault: Fault = to_logger,
     ) -> None:
         if not providers:
             raise SettingsError("CARBON_SDK_PROVIDER", "names no provider", "Name one, such as yearly_averages")
@@ -117,6 +129,7 @@ class Fallback:
             _refuse_mixture(providers)
         self._links = [_Link(provider, tell, monotonic) for provider in providers]
         self._utcnow = utcnow
+        self._fault = fault
         self._answered_by: str | None = None
 
     @property
@@ -220,8 +233,10 @@ class Fallback:
 
     def _failed(self, link: _Link, exc: IntensityError) -> str:
         link.failed += 1
-        link.last_problem = str(exc)
-        link.note("failing", f"{exc}. The next source answers; further failures are only counted")
+        link.last_problem, link.last_remedy = str(exc), remedy_of(exc)
+        link.note("failing")
+        if not isinstance(link.provider, Cached):
+            report(exc, self._fault)
         return str(exc)
 
     def _checked(self, provider: IntensityProvider, value: Intensity, place: Place) -> Intensity:

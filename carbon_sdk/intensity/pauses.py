@@ -38,7 +38,8 @@ class Pauses:
         for pause in (self._source, self._unserved.get(place)):
             if pause is not None and now < pause.until:
                 problem = pause.problem
-                return type(problem)(problem.source, problem.problem, retry_after_seconds=pause.until - now)
+                wait = pause.until - now
+                return type(problem)(problem.source, problem.problem, retry_after_seconds=wait, remedy=problem.remedy)
         return None
 
     def failed(self, place: Place, problem: IntensityError) -> None:

@@ -72,6 +72,14 @@ def checked(
     )
     if problem:
         raise IntensityError(source, f"refused: {problem}")
+    if when != "coming" and value.observed_at > now + CLOCK_SKEW:
+        raise IntensityError(
+            source,
+            f"refused: observed_at {value.observed_at.isoformat()} lies "
+            f"{(value.observed_at - now).total_seconds():.0f} s in the future; "
+            f"this machine's clock says {now.isoformat()}",
+            remedy="Set this machine's clock (NTP); if it is right, the source's is wrong",
+        )
     return value
 
 
@@ -109,11 +117,6 @@ def _wrong_time(value: Intensity, now: datetime, when: When) -> str | None:
         return "a time without its offset"
     if not timedelta(0) < end - start <= LONGEST_STEP:
         return f"an interval from {start.isoformat()} to {end.isoformat()}"
-    if when != "coming" and start > now + CLOCK_SKEW:
-        return (
-            f"observed_at {start.isoformat()} lies {(start - now).total_seconds():.0f} s in the future; "
-            f"this machine's clock says {now.isoformat()}"
-        )
     if when == "now" and end < now - OLDEST:
         return f"valid until {end.isoformat()}, more than {OLDEST} before {now.isoformat()}"
     return None

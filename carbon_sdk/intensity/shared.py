@@ -22,7 +22,6 @@ import anyio.to_thread
 from filelock import FileLock, Timeout
 
 from carbon_sdk.errors import IntensityError
-from carbon_sdk.intensity.fallback import Tell, to_logger
 from carbon_sdk.intensity.freshness import FIRST_REST_SECONDS, LONGEST_FRESH, UNKNOWN_ZONE_SECONDS, backoff_seconds
 from carbon_sdk.intensity.intensity import (
     EmissionScope,
@@ -33,13 +32,14 @@ from carbon_sdk.intensity.intensity import (
     Signal,
     UnknownZoneError,
 )
+from carbon_sdk.intensity.remedy import Fault, to_logger
 from carbon_sdk.intensity.told import told
 
 WAIT_SECONDS = 40.0
 """How long a worker waits for another's question, which ends within the HTTP client's three attempts."""
 LOOK_SECONDS = 0.05
 """How often it looks whether the other has finished."""
-EDITION = 1
+EDITION = 2
 """Of the file's format; a file of another edition is not read."""
 LONGEST_BYTES = 16 * 1024
 
@@ -67,7 +67,7 @@ class Shared:
         folder: A private folder; made with mode 0700 where it is missing.
         utcnow: Clock, which all workers of a host have in common.
         chance: Random numbers from 0 to 1.
-        tell: Told once when the folder cannot be used.
+        fault: Told when the folder cannot be used.
     """
 
     def __init__(
@@ -77,14 +77,13 @@ class Shared:
         *,
         utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
         chance: Callable[[], float] = random.random,
-        tell: Tell = to_logger,
+        fault: Fault = to_logger,
     ) -> None:
         self._provider = provider
         self._folder = folder
         self._utcnow = utcnow
         self._chance = chance
-        self._tell_host = tell
-        self._broken = False
+        self._fault = fault
 
     @property
     def name(self) -> str:
@@ -220,11 +219,12 @@ class Shared:
         beside.replace(path)
 
     def _tell(self, exc: OSError) -> None:
-        if not self._broken:
-            self._broken = True
-            reason = exc.strerror or type(exc).__name__
-            problem = f"the shared cache in {self._folder} cannot be used ({reason}); each worker asks for itself"
-            self._tell_host("warning", f"{self.name}: {problem}")
+        reason = exc.strerror or type(exc).__name__
+        self._fault(
+            "intensity.cache",
+            f"the folder {self._folder} cannot be used ({reason}); each worker asks for itself",
+            remedy="Make it writable, or set CARBON_SDK_INTENSITY_CACHE to one that is",
+        )
 
 
 def _taken(lock: FileLock) -> bool:
@@ -248,7 +248,7 @@ def _object(note: _Note) -> dict[str, Any]:
         "until": note.until.isoformat(),
         "failures": note.failures,
         "value": value,
-        "problem": None if problem is None else [type(problem).__name__, problem.problem],
+        "problem": None if problem is None else [type(problem).__name__, problem.problem, problem.remedy],
     }
 
 
@@ -260,9 +260,11 @@ def _note(source: str, written: Any) -> _Note | None:
     asked_at = datetime.fromisoformat(written["asked_at"])
     value = problem = None
     if written["value"] is None:
-        kind, text = written["problem"]
+        kind, text, remedy = written["problem"]
         wait = (until - asked_at).total_seconds()
-        problem = _ERRORS[kind](source, str(text), retry_after_seconds=wait)
+        problem = _ERRORS[kind](
+            source, str(text), retry_after_seconds=wait, remedy=None if remedy is None else str(remedy)
+        )
     else:
         fields = dict(written["value"])
         for name in ("observed_at", "valid_until"):

@@ -11,8 +11,17 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from carbon_sdk.errors import IntensityError, SettingsError
-from carbon_sdk.http import HTTP, HTTPError, Reply
+from carbon_sdk.http import HTTP, HTTPError, Kind, Reply
 from carbon_sdk.intensity.intensity import EmissionScope, RefusedCredentialsError
+
+_NETWORK_REMEDIES: Mapping[Kind, str] = {
+    "timeout": "Raise CARBON_SDK_HTTP_TIMEOUT_SECONDS if it is always so slow",
+    "unreachable": "Let this host reach it, or take it out of CARBON_SDK_PROVIDER",
+    "name": "Let this host resolve and reach it, or take it out of CARBON_SDK_PROVIDER",
+    "tls": "If a gateway of your own stands between, name its authority in CARBON_SDK_HTTP_CA_FILE",
+}
+_BLOCKED = "It blocks this address: share one answer with CARBON_SDK_INTENSITY_CACHE, or change CARBON_SDK_PROVIDER"
+_TOO_OFTEN = "If many workers ask from one address, let them share one answer with CARBON_SDK_INTENSITY_CACHE"
 
 
 async def ask(source: str, http: HTTP, url: str, **asked: Any) -> Reply:
@@ -30,21 +39,25 @@ async def ask(source: str, http: HTTP, url: str, **asked: Any) -> Reply:
     try:
         return await http.get(url, **asked)
     except HTTPError as exc:
-        raise IntensityError(source, str(exc), retry_after_seconds=exc.retry_after_seconds) from exc
+        remedy = _NETWORK_REMEDIES.get(exc.kind)
+        raise IntensityError(source, str(exc), retry_after_seconds=exc.retry_after_seconds, remedy=remedy) from exc
 
 
-def refuse(source: str, reply: Reply, *, credentials: tuple[int, ...] = (401, 403)) -> NoReturn:
+def refuse(source: str, reply: Reply, *, credentials: tuple[int, ...] = (401, 403), key: str | None = None) -> NoReturn:
     """Raise what an answer other than 200 means.
 
     Args:
         source: The provider's name.
         reply: The answer.
         credentials: The statuses by which this source refuses a key.
+        key: The setting that holds the key; None where this source has none.
     """
     problem = f"HTTP {reply.status} from {reply.where}: {reply.excerpt() or 'no body'}"
+    wait = reply.retry_after_seconds
     if reply.status in credentials:
-        raise RefusedCredentialsError(source, problem, retry_after_seconds=reply.retry_after_seconds)
-    raise IntensityError(source, problem, retry_after_seconds=reply.retry_after_seconds)
+        remedy = _BLOCKED if key is None else f"Check {key}"
+        raise RefusedCredentialsError(source, problem, retry_after_seconds=wait, remedy=remedy)
+    raise IntensityError(source, problem, retry_after_seconds=wait, remedy=_TOO_OFTEN if reply.status == 429 else None)
 
 
 def json_of(source: str, reply: Reply) -> "Record":

@@ -140,7 +140,7 @@ class EIA:
 
     def _answer(self, reply: Reply) -> Record:
         if reply.status == 403 and "API_KEY" in reply.text:
-            raise RefusedCredentialsError(self.name, "refuses the key in CARBON_SDK_EIA_KEY")
+            raise RefusedCredentialsError(self.name, "refuses the key", remedy="Check CARBON_SDK_EIA_KEY")
         if reply.status != 200:
             refuse(self.name, reply, credentials=())
         whole = json_of(self.name, reply)

@@ -26,6 +26,8 @@ from carbon_sdk_providers.series import in_order, overlapping, pages
 BASE_URL = "https://api.electricitymaps.com/v4"
 STEPS = {"5_minutes": timedelta(minutes=5), "15_minutes": timedelta(minutes=15), "hourly": timedelta(hours=1)}
 """`temporalGranularity`; bodies before 2025 lack it and were hourly."""
+KEY_SETTING = "CARBON_SDK_ELECTRICITY_MAPS_TOKEN"
+"""Where the token stands."""
 CLOUDS = frozenset({"aws", "gcp", "azure"})
 """Whose regions `dataCenterProvider` and `dataCenterRegion` know."""
 LONGEST_RANGE = timedelta(days=10)
@@ -67,9 +69,7 @@ class ElectricityMaps:
         Raises:
             SettingsError: The token is missing, or the scope is neither lifecycle nor direct.
         """
-        token = required(
-            "CARBON_SDK_ELECTRICITY_MAPS_TOKEN", options, "token", "Get one at https://app.electricitymaps.com"
-        )
+        token = required(KEY_SETTING, options, "token", "Get one at https://app.electricitymaps.com")
         return cls(
             token,
             http=http,
@@ -146,7 +146,7 @@ class ElectricityMaps:
             self._refuse(reply, place)
         disclaimer = record.fields.get("_disclaimer")
         if isinstance(disclaimer, str) and "SANDBOX MODE" in disclaimer.upper():
-            raise RefusedCredentialsError(self.name, "the token is a sandbox token, its values are made up")
+            raise _made_up()
         return record
 
     def _refuse(self, reply: Reply, place: Place) -> None:
@@ -157,7 +157,7 @@ class ElectricityMaps:
             raise UnknownZoneError(self.name, f"{place} is not in the plan of this token")
         if "No recent data" in text:
             raise IntensityError(self.name, f"has no recent data for {place}")
-        refuse(self.name, reply, credentials=(401,))
+        refuse(self.name, reply, credentials=(401,), key=KEY_SETTING)
 
     def _zone(self, record: Record, place: Place) -> str:
         zone = record.text("zone")
@@ -175,7 +175,7 @@ class ElectricityMaps:
         start = record.moment("datetime")
         method = record.text("estimationMethod") if record.has("estimationMethod") else None
         if method == "SANDBOX_MODE_DATA":
-            raise RefusedCredentialsError(self.name, "the token is a sandbox token, its values are made up")
+            raise _made_up()
         if record.has("emissionFactorType") and record.text("emissionFactorType") != self._emission_scope:
             raise IntensityError(self.name, f"emissionFactorType is not {self._emission_scope}, as was asked for")
         if quality is None:
@@ -193,6 +193,14 @@ class ElectricityMaps:
             licence="Electricity Maps terms; non-commercial without a contract",
             attribution="Source: ElectricityMaps.com",
         )
+
+
+def _made_up() -> RefusedCredentialsError:
+    return RefusedCredentialsError(
+        ElectricityMaps.name,
+        "the token is a sandbox token, its values are made up",
+        remedy=f"Put another into {KEY_SETTING}",
+    )
 
 
 def _where(place: Place) -> dict[str, str]:

@@ -177,12 +177,12 @@ class ENTSOE:
 
     def _document(self, reply: Reply, zone: str) -> ET.Element:
         if reply.status == 401:
-            refuse(self.name, reply)
+            refuse(self.name, reply, key="CARBON_SDK_ENTSOE_TOKEN")
         if reply.status == 429:
             wait = reply.retry_after_seconds or BAN_SECONDS
             raise IntensityError(self.name, "too many requests", retry_after_seconds=wait)
         if reply.status not in (200, 400):
-            refuse(self.name, reply)
+            refuse(self.name, reply, key="CARBON_SDK_ENTSOE_TOKEN")
         root = _parsed(self.name, reply)
         if _local(root) == "GL_MarketDocument" and reply.status == 200:
             return root

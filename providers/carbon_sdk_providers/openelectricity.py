@@ -145,7 +145,7 @@ class OpenElectricity:
         if reply.status in (404, 416):
             raise IntensityError(self.name, f"has no data: {reply.excerpt()}")
         if reply.status != 200:
-            refuse(self.name, reply)
+            refuse(self.name, reply, key="CARBON_SDK_OPENELECTRICITY_KEY")
         answer = json_of(self.name, reply)
         if not answer.truth("success"):
             refuse(self.name, reply, credentials=())

@@ -31,6 +31,8 @@ from carbon_sdk_providers.series import coming, overlapping, pages, present
 BASE_URL = "https://api.watttime.org"
 LBS_PER_MWH_TO_G_PER_KWH = 0.45359237
 """1 lb = 453.59237 g exactly (international pound), over 1,000 kWh a MWh."""
+KEY_SETTING = "CARBON_SDK_WATTTIME_USER and CARBON_SDK_WATTTIME_PASSWORD"
+"""Where user and password stand."""
 UNITS = "lbs_co2_per_mwh"
 TOKEN_SECONDS = 25 * 60.0
 """A token lives 30 minutes from its issue, says the documentation; the answer says nothing."""
@@ -215,7 +217,7 @@ class WattTime:
                     self.name, self._http, f"{self._base_url}/login", auth=(self._user, self._password), attempts=1
                 )
                 if reply.status != 200:
-                    refuse(self.name, reply)
+                    refuse(self.name, reply, key=KEY_SETTING)
                 self._token = json_of(self.name, reply).text("token")
                 self._token_until = self._monotonic() + TOKEN_SECONDS
             return self._token
@@ -224,8 +226,10 @@ class WattTime:
         if _is_plan(reply):
             raise UnknownZoneError(self.name, f"{region} or {self._signal_type} is not in the plan of this account")
         if reply.status in (401, 403):
-            raise RefusedCredentialsError(self.name, f"HTTP {reply.status} with a fresh token: {reply.excerpt()}")
-        refuse(self.name, reply)
+            raise RefusedCredentialsError(
+                self.name, f"HTTP {reply.status} with a fresh token: {reply.excerpt()}", remedy=f"Check {KEY_SETTING}"
+            )
+        refuse(self.name, reply, key=KEY_SETTING)
 
     def _value(self, row: Record, zone: str, region: str, step: timedelta, quality: Quality | None) -> Intensity:
         start = row.moment("point_time")

@@ -7,6 +7,7 @@ from typing import Any
 
 from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.intensity import EmissionScope, Intensity, Place, Quality, Signal
+from carbon_sdk.intensity.remedy import Fault, to_logger
 from carbon_sdk.testing import ManualClock
 
 DE = Place(zone="DE")
@@ -137,7 +138,7 @@ def seconds(clock: ManualClock) -> Callable[[], float]:
     return lambda: clock.monotonic_ns() / 1e9
 
 
-def cached(source: Source, *, chance: float = 0.5, patience_seconds: float = 5.0) -> Cached:
+def cached(source: Source, *, chance: float = 0.5, patience_seconds: float = 5.0, fault: Fault = to_logger) -> Cached:
     """A cache by the source's clock."""
     return Cached(
         source,
@@ -145,4 +146,5 @@ def cached(source: Source, *, chance: float = 0.5, patience_seconds: float = 5.0
         monotonic=seconds(source.clock),
         chance=lambda: chance,
         patience_seconds=patience_seconds,
+        fault=fault,
     )

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from carbon_sdk import Carbon, CarbonSDKError
+from carbon_sdk import Carbon, CarbonSDKError, track
 from carbon_sdk.errors import IntensityError
 from carbon_sdk.intensity.intensity import Intensity, Place
+from carbon_sdk.log import Log
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 from tests.intensity.sources import HOUR, value
 
@@ -61,6 +62,45 @@ async def test_without_a_forecast_both_say_so_at_once() -> None:
             await running.greenest_window(HOUR, before=datetime.now(UTC) + 6 * HOUR)
         with pytest.raises(IntensityError, match="has no forecast"):
             await running.wait_until_green(max_g_per_kwh=100.0, at_most=6 * HOUR)
+
+
+async def test_a_provider_of_the_caller_s_own_is_asked_once_not_at_each_window() -> None:
+    """It may cost a request; what it says holds for an hour."""
+
+    class Counting(FixedIntensity):
+        asked = 0
+
+        async def intensity(self, place: Place) -> Intensity:
+            self.asked += 1
+            return await super().intensity(place)
+
+    provider, sink = Counting(300.0), RecordingSink()
+    async with Carbon(
+        zone="DE", sample_interval_seconds=0.1, meters=[FakeMeter(20.0)], provider=provider, sinks={"record": sink}
+    ):
+        await asyncio.sleep(0.5)
+
+    assert provider.asked == 1
+    assert {emission.intensity_source for emission in sink.emissions} == {"fixed"}
+
+
+async def test_a_failing_source_is_a_fault_of_the_log_with_its_remedy() -> None:
+    """Whoever looks at the faults of a running service finds it there, counted."""
+
+    class Failing(FixedIntensity):
+        async def intensity(self, place: Place) -> Intensity:
+            raise IntensityError("fixed", "down", remedy="Mend CARBON_SDK_FIXED_URL")
+
+    running = carbon(Failing())
+    lines: list[dict[str, Any]] = []
+    running.log = Log(lambda _level, _event, fields: lines.append(dict(fields)))
+    async with running, track("job"):
+        await asyncio.sleep(0.2)
+
+    assert running.log.faults["intensity.fixed"] == 1
+    assert [line for line in lines if line.get("fault") == "intensity.fixed"] == [
+        {"fault": "intensity.fixed", "problem": "fixed: down", "remedy": "Mend CARBON_SDK_FIXED_URL"}
+    ]
 
 
 async def test_a_green_grid_is_not_waited_for() -> None:

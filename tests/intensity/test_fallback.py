@@ -13,23 +13,33 @@ from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Place, RefusedCredentialsError, UnknownZoneError
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
+from carbon_sdk.log import Log
 from carbon_sdk.testing import ManualClock
 from tests.intensity.sources import DE, HOUR, Source, cached, seconds, value
 
 
 class Told:
-    """What a chain told."""
+    """What a chain told, and the log that counts its faults."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
+        self.written: list[dict[str, Any]] = []
+        self.log = Log(lambda _level, _event, fields: self.written.append(dict(fields)))
 
     def __call__(self, level: str, text: str) -> None:
         self.lines.append((level, text))
 
+    @property
+    def faults(self) -> list[dict[str, Any]]:
+        """The lines about faults."""
+        self.log.flush()
+        return self.written
+
 
 def chain(*providers: Any, clock: ManualClock, told: Told | None = None) -> Fallback:
     """A chain by this clock."""
-    return Fallback(*providers, utcnow=clock.utcnow, monotonic=seconds(clock), tell=told or Told())
+    told = told or Told()
+    return Fallback(*providers, utcnow=clock.utcnow, monotonic=seconds(clock), tell=told, fault=told.log.fault)
 
 
 async def test_the_order_is_fresh_stale_next_static(clock: ManualClock) -> None:
@@ -51,20 +61,28 @@ async def test_the_order_is_fresh_stale_next_static(clock: ManualClock) -> None:
     assert links.answered_by == "yearly_averages"
 
 
-async def test_a_wrong_token_is_told_once_and_counted(clock: ManualClock) -> None:
-    """A static answer each time, one line, a few calls."""
+async def test_a_wrong_token_is_told_once_with_its_remedy_and_counted(clock: ManualClock) -> None:
+    """A static answer each time, one line that says what to do, a few calls."""
     source, told = Source(clock), Told()
-    source.fails(RefusedCredentialsError("live", "HTTP 401"))
-    links = chain(cached(source), YearlyAverages(), clock=clock, told=told)
+    source.fails(RefusedCredentialsError("live", "HTTP 401", remedy="Check CARBON_SDK_LIVE_TOKEN"))
+    links = chain(cached(source, fault=told.log.fault), YearlyAverages(), clock=clock, told=told)
     for _ in range(3600):
         assert (await links.intensity(DE)).quality == "static"
         clock.advance(1)
 
-    assert [level for level, _ in told.lines] == ["warning"]
-    assert "HTTP 401" in told.lines[0][1]
-    assert len(source.asked) <= 4
+    assert told.faults == [
+        {
+            "fault": "intensity.live.credentials",
+            "problem": "live: HTTP 401",
+            "remedy": "Check CARBON_SDK_LIVE_TOKEN",
+        }
+    ]
+    assert told.log.faults == {"intensity.live.credentials": len(source.asked)}
+    assert 2 <= len(source.asked) <= 4
+    assert not told.lines
     live, averages = links.state()
     assert (live.failed, averages.answered) == (3600, 3600)
+    assert (live.last_problem, live.last_remedy) == ("live: HTTP 401", "Check CARBON_SDK_LIVE_TOKEN")
     assert live.cache is not None
     assert live.cache.failed == len(source.asked)
 
@@ -86,6 +104,52 @@ async def test_a_day_of_flapping_is_told_once_an_hour_at_most(clock: ManualClock
     assert qualities <= {"measured", "stale", "static"}
     assert len(told.lines) <= 25
     assert len(source.asked) <= 24 * 8
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "remedy"),
+    [
+        (IntensityError("live", "x"), "intensity.live", "CARBON_SDK_PROVIDER"),
+        (IntensityError("live", "x", remedy="Wait"), "intensity.live", "Wait"),
+        (UnknownZoneError("live", "x"), "intensity.live.zone", "CARBON_SDK_ZONE"),
+        (RefusedCredentialsError("live", "x"), "intensity.live.credentials", "CARBON_SDK_LIVE_"),
+        (RuntimeError("a key in a URL"), "intensity.live", "CARBON_SDK_PROVIDER"),
+    ],
+)
+@pytest.mark.parametrize("with_cache", [True, False])
+async def test_each_kind_of_trouble_has_a_line_and_a_remedy(
+    problem: Exception, kind: str, remedy: str, with_cache: bool, clock: ManualClock
+) -> None:
+    """A key that is refused does not hide behind a network that failed before; what the source says comes first."""
+    source, told = Source(clock), Told()
+    link = cached(source, fault=told.log.fault) if with_cache else source
+    links = chain(link, YearlyAverages(), clock=clock, told=told)
+    source.fails(IntensityError("live", "down"))
+    await links.intensity(DE)
+    clock.advance(3600)
+    source.fails(problem)
+    await links.intensity(DE)
+
+    assert told.log.faults == ({kind: 1, "intensity.live": 1} if kind != "intensity.live" else {kind: 2})
+    assert told.faults[0]["problem"] == "live: down"
+    if kind != "intensity.live":
+        assert (told.faults[1]["fault"], told.faults[1]["problem"]) == (kind, "live: x")
+        assert remedy in told.faults[1]["remedy"]
+    assert remedy in (links.state()[0].last_remedy or "")
+
+
+async def test_a_failure_behind_a_fresh_value_is_told_too(clock: ManualClock) -> None:
+    """The next value is fetched ahead; that it cannot be had is known before anyone misses it."""
+    source, told = Source(clock), Told()
+    links = chain(cached(source, fault=told.log.fault), YearlyAverages(), clock=clock, told=told)
+    await links.intensity(DE)
+    source.fails(IntensityError("live", "down"))
+    clock.advance(3600 + 20)
+    ahead = await links.intensity(DE)
+    await asyncio.sleep(0.01)
+
+    assert ahead.quality == "measured"
+    assert [line["problem"] for line in told.faults] == ["live: down"]
 
 
 async def test_a_stale_answer_and_the_recovery_are_told(clock: ManualClock) -> None:

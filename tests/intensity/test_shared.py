@@ -11,7 +11,9 @@ import pytest
 
 from carbon_sdk.errors import IntensityError
 from carbon_sdk.intensity.intensity import Place, RefusedCredentialsError, UnknownZoneError
+from carbon_sdk.intensity.remedy import Fault, to_logger
 from carbon_sdk.intensity.shared import Shared
+from carbon_sdk.log import Log
 from carbon_sdk.testing import ManualClock
 from tests.intensity.sources import DE, HOUR, Source, cached, value
 
@@ -48,9 +50,9 @@ asyncio.run(main())
 """
 
 
-def shared(source: Source, folder: Path) -> Shared:
+def shared(source: Source, folder: Path, *, fault: Fault = to_logger) -> Shared:
     """A worker's view of the folder."""
-    return Shared(source, folder, utcnow=source.clock.utcnow, chance=lambda: 0.5)
+    return Shared(source, folder, utcnow=source.clock.utcnow, chance=lambda: 0.5, fault=fault)
 
 
 def test_eight_processes_make_one_request(tmp_path: Path) -> None:
@@ -92,14 +94,15 @@ async def test_workers_see_each_other_s_answers_and_failures(tmp_path: Path, clo
 
 @pytest.mark.parametrize("kind", [UnknownZoneError, RefusedCredentialsError, IntensityError])
 async def test_a_failure_keeps_its_kind(tmp_path: Path, clock: ManualClock, kind: type[IntensityError]) -> None:
-    """So that the cache above pauses as long as it would have."""
+    """So that the cache above pauses as long as it would have; and its remedy."""
     source = Source(clock)
-    source.fails(kind("live", "no"))
+    source.fails(kind("live", "no", remedy="Say yes"))
     with pytest.raises(kind):
         await shared(source, tmp_path).intensity(DE)
 
-    with pytest.raises(kind, match="live: no"):
+    with pytest.raises(kind, match="live: no") as caught:
         await shared(Source(clock), tmp_path).intensity(DE)
+    assert caught.value.remedy == "Say yes"
 
 
 async def test_a_value_is_asked_for_again_when_it_is_over(tmp_path: Path, clock: ManualClock) -> None:
@@ -134,13 +137,13 @@ async def test_a_source_that_is_late_rests_for_a_minute(tmp_path: Path, clock: M
         b"null",
         b"[]",
         b"\xff\xfe",
-        b'{"edition": 1}',
+        b'{"edition": 2}',
         b'{"edition": 99}',
-        b'{"edition": 1, "asked_at": "x", "until": "y", "value": null, "problem": null}',
-        b'{"edition": 1, "asked_at": "2026-03-29T12:00:00+00:00", "until": "2026-03-29T13:00:00+00:00", "failures": 0,'
+        b'{"edition": 2, "asked_at": "x", "until": "y", "value": null, "problem": null}',
+        b'{"edition": 2, "asked_at": "2026-03-29T12:00:00+00:00", "until": "2026-03-29T13:00:00+00:00", "failures": 0,'
         b' "value": {"g_per_kwh": 1, "nonsense": true}}',
-        b'{"edition": 1, "asked_at": "2026-03-29T12:00:00", "until": "2026-03-29T13:00:00", "failures": 0,'
-        b' "value": null, "problem": ["KeyboardInterrupt", "x"]}',
+        b'{"edition": 2, "asked_at": "2026-03-29T12:00:00", "until": "2026-03-29T13:00:00", "failures": 0,'
+        b' "value": null, "problem": ["KeyboardInterrupt", "x", null]}',
         b"x" * 1_000_000,
     ],
 )
@@ -181,19 +184,21 @@ async def test_places_and_scopes_do_not_share_an_answer(tmp_path: Path, clock: M
     assert (tmp_path / "made" / "here").stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_folder_that_cannot_be_used_is_told_once_and_done_without(
-    tmp_path: Path, clock: ManualClock, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Each worker asks for itself then."""
+async def test_a_folder_that_cannot_be_used_is_told_once_and_done_without(tmp_path: Path, clock: ManualClock) -> None:
+    """Each worker asks for itself then; the line names the setting."""
     (tmp_path / "file").write_text("")
-    source = Source(clock)
-    provider = shared(source, tmp_path / "file" / "cache")
+    lines: list[str] = []
+    log = Log(lambda _level, _event, fields: lines.append(str(fields)))
+    provider = shared(Source(clock), tmp_path / "file" / "cache", fault=log.fault)
 
     assert (await provider.intensity(DE)).g_per_kwh == 100
     assert (await provider.intensity(DE)).g_per_kwh == 100
 
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "cannot be used" in caplog.text
+    log.flush()
+    assert log.faults == {"intensity.cache": 2}
+    assert len(lines) == 1
+    assert "cannot be used" in lines[0]
+    assert "CARBON_SDK_INTENSITY_CACHE" in lines[0]
 
 
 async def test_a_number_that_json_does_not_know_is_not_written(tmp_path: Path, clock: ManualClock) -> None:

@@ -155,6 +155,11 @@ class Asking:
         assert cache is not None
         return cache.last_problem or ""
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return self.chain.state()[0].last_remedy or ""
+
 
 @asynccontextmanager
 async def asking(environ: dict[str, str], clock: ManualClock) -> AsyncIterator[Asking]:
@@ -224,6 +229,7 @@ async def test_a_name_that_does_not_resolve_is_met_with_the_average(clock: Manua
         assert await chain.now() == ("yearly_averages", "static")
 
     assert "http://grid.invalid/v4/carbon-intensity/latest: the host name does not resolve" in chain.problem
+    assert "resolve" in chain.remedy
 
 
 async def test_a_port_where_nobody_listens_is_met_with_the_average(clock: ManualClock) -> None:
@@ -267,6 +273,7 @@ async def test_a_certificate_that_does_not_hold_is_refused(
     assert not server.asked
     assert "TLS refused" in chain.problem
     assert says in chain.problem
+    assert "CARBON_SDK_HTTP_CA_FILE" in chain.remedy
 
 
 async def test_a_certificate_of_a_trusted_authority_is_taken(clock: ManualClock, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from carbon_sdk import plugins
 from carbon_sdk.errors import IntensityError, SettingsError
-from carbon_sdk.intensity.intensity import Intensity, Place, UnknownZoneError
+from carbon_sdk.intensity.intensity import Intensity, Place, RefusedCredentialsError, UnknownZoneError
 from carbon_sdk.intensity.plausible import checked
+from carbon_sdk.intensity.remedy import remedy_of
 from tests.providers.bench import CASES, GROUP, SECRET, Bench, body, build
 
 NAMES = plugins.names(GROUP)
@@ -148,6 +149,39 @@ async def test_secrets_stay_secret(name: str, on_bench: Callable[[str], Bench]) 
         shown += traceback.format_exception(caught.value)
 
     assert SECRET not in "".join(shown)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if SECRET in CASES[name]["options"].values()])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_refused_key_says_which_setting_holds_it(
+    name: str, status: int, on_bench: Callable[[str], Bench]
+) -> None:
+    """The log's one line is enough to mend it. A status by which this source refuses no key says something else."""
+    bench = on_bench(name)
+    bench.answers(b'{"error": {"code": "API_KEY_INVALID"}}', status=status)
+
+    with pytest.raises(IntensityError) as caught:
+        await bench.provider.intensity(bench.place)
+
+    secret = next(option for option, value in bench.case["options"].items() if value == SECRET)
+    refused = isinstance(caught.value, RefusedCredentialsError)
+    assert refused == (f"CARBON_SDK_{name.upper()}_{secret.upper()}" in remedy_of(caught.value))
+    assert refused or (name, status) in {("eia", 401), ("electricity_maps", 403), ("entsoe", 403)}
+
+
+@on_every_live_provider
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500])
+async def test_every_failure_has_a_remedy_that_names_a_setting(
+    name: str, status: int, on_bench: Callable[[str], Bench]
+) -> None:
+    """Nobody is left with an error alone."""
+    bench = on_bench(name)
+    bench.answers(b"{}", status=status)
+
+    with pytest.raises(IntensityError) as caught:
+        await bench.provider.intensity(bench.place)
+
+    assert "CARBON_SDK_" in remedy_of(caught.value)
 
 
 def mutations(value: Any) -> Iterator[Any]:
