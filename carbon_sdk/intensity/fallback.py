@@ -7,6 +7,7 @@ an answer of another scope, named as such in every record, is worth more than no
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -60,29 +61,32 @@ class LinkState:
 class _Link:
     def __init__(self, provider: IntensityProvider, tell: Tell, monotonic: Callable[[], float]) -> None:
         self.provider = provider
+        self.believed = isinstance(provider, (Cached, *_STATIC))
+        """It is ours: it has checked what it answers, and raises nothing but an `IntensityError`."""
         self.answered = 0
         self.failed = 0
         self.last_problem: str | None = None
         self.last_remedy: str | None = None
         self._tell = tell
         self._monotonic = monotonic
-        self._logged: str | None = None
-        self._log_from = 0.0
+        self.noted = "well"
+        """The state that was noted last."""
+        self._log_from = -math.inf
 
     def note(self, state: str, message: str | None = None) -> None:
         """One line when the state is another than the last one noted, and at most one an hour after the first.
 
         A state without a message is only noted.
         """
-        if state == (self._logged or "well"):
+        if state == self.noted:
             return
         if message is None:
-            self._logged = state
+            self.noted = state
             return
         now = self._monotonic()
-        if self._logged is not None and now < self._log_from:
+        if now < self._log_from:
             return
-        self._logged = state
+        self.noted = state
         self._log_from = now + LOG_AGAIN_SECONDS
         self._tell("info" if state == "well" else "warning", message)
 
@@ -165,7 +169,8 @@ class Fallback:
     def known(self, place: Place) -> Intensity | None:
         """The first usable value that needs no waiting and asks nobody."""
         for link in self._links:
-            value = link.provider.known(place) if isinstance(link.provider, (Cached, *_STATIC)) else None
+            provider = link.provider
+            value = provider.known(place) if isinstance(provider, (Cached, *_STATIC)) else None
             if value is not None:
                 return value
         return None
@@ -179,8 +184,10 @@ class Fallback:
         problems = []
         for link in self._links:
             try:
-                value = await told(link.provider.name, link.provider.intensity(place))
-                if not isinstance(link.provider, (Cached, *_STATIC)):
+                if link.believed:
+                    value = await link.provider.intensity(place)
+                else:
+                    value = await told(link.provider.name, link.provider.intensity(place))
                     value = self._checked(link.provider, value, place)
             except IntensityError as exc:
                 problems.append(self._failed(link, exc))
@@ -190,7 +197,7 @@ class Fallback:
             if value.quality == "stale":
                 until = value.valid_until.isoformat()
                 link.note("stale", f"{link.provider.name} does not answer; its value valid until {until} serves on")
-            else:
+            elif link.noted != "well":
                 link.note("well", f"{link.provider.name} answers again, after {link.failed} failures")
             return value
         raise IntensityError(self.name, "; ".join(problems))
