@@ -130,7 +130,7 @@ async def test_a_wait_that_the_server_asks_for_is_passed_on(name: str, on_bench:
 async def test_a_truncated_answer_is_an_error(name: str, on_bench: Callable[[str], Bench]) -> None:
     """A body that stops in the middle is no data."""
     bench = on_bench(name)
-    whole = body(next(iter(CASES[name]["routes"].values())))
+    whole = body(next(iter(bench.case["routes"].values())))
     for share in (0.2, 0.5, 0.9):
         bench.answers(whole[: int(len(whole) * share)])
         with pytest.raises(IntensityError, match=f"^{name}: "):
@@ -202,7 +202,7 @@ def mutations(value: Any) -> Iterator[Any]:
 async def test_no_part_of_an_answer_is_replaced_by_a_guess(name: str, on_bench: Callable[[str], Bench]) -> None:
     """One part missing or of another kind: an error that says so, or a value that the rest still supports."""
     bench = on_bench(name)
-    whole = json.loads(body(next(iter(CASES[name]["routes"].values()))))
+    whole = json.loads(body(next(iter(bench.case["routes"].values()))))
     for changed in mutations(copy.deepcopy(whole)):
         bench.answers(json.dumps(changed))
         try:
@@ -219,7 +219,7 @@ async def test_a_missing_field_is_named(name: str, on_bench: Callable[[str], Ben
     """An answer without its number says which provider and which field."""
     bench = on_bench(name)
     field = bench.case["field"]
-    whole = body(next(iter(CASES[name]["routes"].values())))
+    whole = body(next(iter(bench.case["routes"].values())))
     bench.answers(whole.replace(f'"{field}"'.encode(), b'"renamed"'))
 
     with pytest.raises(IntensityError, match=rf"^{name}: .*\b{field} is missing"):
