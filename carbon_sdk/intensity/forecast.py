@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from carbon_sdk.errors import IntensityError
 from carbon_sdk.intensity.intensity import ForecastProvider, Intensity, Place
 
+LOOK_SOON = timedelta(minutes=1)
+"""Once the forecast says green and the value does not: the next value is due, and a cache asks up to a minute late."""
 LOOK_AGAIN = timedelta(minutes=15)
 """A forecast is read anew at least so often while waiting: sources replace theirs every 5 to 60 minutes."""
 
@@ -186,7 +188,9 @@ async def wait_until_green(
             green = value.g_per_kwh <= max_g_per_kwh
             return Waited(green=green, intensity=value, seconds=(now - began).total_seconds())
         green_from = first_at_most(coming, max_g_per_kwh, now)
-        until = min(deadline, now + LOOK_AGAIN, green_from if green_from and green_from > now else deadline)
+        if green_from is not None and green_from <= now:
+            green_from = now + LOOK_SOON
+        until = min(deadline, now + LOOK_AGAIN, green_from or deadline)
         await sleep(max((until - now).total_seconds(), 1.0))
         value = await provider.intensity(place)
         try:
