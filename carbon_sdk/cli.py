@@ -5,8 +5,9 @@ import asyncio
 import json
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from carbon_sdk.errors import CarbonSDKError
 from carbon_sdk.log import Log, to_stream
@@ -117,7 +118,13 @@ def _intensity(arguments: argparse.Namespace) -> int:
     from carbon_sdk.intensity import terminal  # noqa: PLC0415  # needs the extra `cli`
 
     settings = from_environment(**({} if arguments.zone is None else {"zone": arguments.zone}))
-    log = Log(to_stream(sys.stderr))
+    to_stderr = to_stream(sys.stderr)
+
+    def write(level: str, event: str, fields: Mapping[str, Any]) -> None:
+        if arguments.json or not str(fields.get("fault")).startswith("intensity."):  # those stand below the table
+            to_stderr(level, event, fields)
+
+    log = Log(write)
 
     async def show() -> int:
         async with intensity_chain(settings, log) as (chain, place):

@@ -162,33 +162,54 @@ class _ProcessScope(FakeScope):
 
 
 class FixedIntensity:
-    """A provider that always answers the same.
+    """A provider that always answers the same, for every place and for the year that it is.
 
     Args:
         g_per_kwh: Grams CO2e per kWh.
-        zone: The zone that answers.
+        zone: The zone that answers; the one asked for unless given.
         quality: As it shall stand in records.
+        utcnow: The clock; `ManualClock().utcnow` where a test passes time.
     """
 
     name = "fixed"
     signal: Signal = "average"
     emission_scope: EmissionScope = "lifecycle"
 
-    def __init__(self, g_per_kwh: float = 400.0, *, zone: str = "DE", quality: Quality = "measured") -> None:
-        self.answer = Intensity(
-            g_per_kwh=g_per_kwh,
+    def __init__(
+        self,
+        g_per_kwh: float = 400.0,
+        *,
+        zone: str | None = None,
+        quality: Quality = "measured",
+        utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._g_per_kwh = g_per_kwh
+        self._zone = zone
+        self._quality: Quality = quality
+        self._utcnow = utcnow
+
+    @property
+    def answer(self) -> Intensity:
+        """What it answers for Germany: for a test that needs an intensity and no provider."""
+        return self.known(Place(zone="DE"))
+
+    def known(self, place: Place) -> Intensity:
+        """The answer, without waiting."""
+        year = self._utcnow().year
+        return Intensity(
+            g_per_kwh=self._g_per_kwh,
             source=self.name,
             signal=self.signal,
             emission_scope=self.emission_scope,
-            zone=zone,
-            quality=quality,
-            observed_at=datetime(2026, 1, 1, tzinfo=UTC),
-            valid_until=datetime(2027, 1, 1, tzinfo=UTC),
+            zone=self._zone or place.zone or str(place),
+            quality=self._quality,
+            observed_at=datetime(year, 1, 1, tzinfo=UTC),
+            valid_until=datetime(year + 1, 1, 1, tzinfo=UTC),
         )
 
     async def intensity(self, place: Place) -> Intensity:
         """The answer."""
-        return self.answer
+        return self.known(place)
 
     async def aclose(self) -> None:
         """Nothing is held."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,51 @@ def test_a_person_reads_value_source_and_credit(capsys: pytest.CaptureFixture[st
     assert "g CO2e/kWh  DE  static, average, lifecycle, by yearly_averages" in lines[0]
     assert any(line.split()[:1] == ["yearly_averages"] for line in lines)
     assert any("Our World in Data" in line for line in lines)
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Electricity Maps at an address where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}/v4"
+    monkeypatch.setenv("CARBON_SDK_PROVIDER", "electricity_maps,yearly_averages")
+    monkeypatch.setenv("CARBON_SDK_ELECTRICITY_MAPS_TOKEN", "token-that-nobody-may-see")
+    monkeypatch.setenv("CARBON_SDK_ELECTRICITY_MAPS_BASE_URL", address)
+    return address
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_why_a_source_failed_and_what_to_do_stand_below_the_table(
+    columns: int, nobody: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In whole sentences, whatever the terminal's width; not a second time on stderr."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["intensity", "DE"]) == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+
+    assert "static, average, lifecycle, by yearly_averages" in lines[0]
+    assert any(line.split()[:6] == ["electricity_maps", "average,", "lifecycle", "0", "1", "1"] for line in lines)
+    assert f"electricity_maps: {nobody}/carbon-intensity/latest: no connection, or it broke" in " ".join(
+        printed.out.split()
+    )
+    assert "Let this host reach it, or take it out of CARBON_SDK_PROVIDER." in lines
+    assert max(map(len, lines)) <= columns
+    assert not printed.err
+    assert "token-that" not in printed.out
+
+
+def test_a_script_reads_why_a_source_failed(nobody: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the object, and as an event on stderr."""
+    assert main(["intensity", "DE", "--json"]) == 0
+    printed = capsys.readouterr()
+    first, averages = json.loads(printed.out)["chain"]
+
+    assert nobody in first["last_problem"]
+    assert "CARBON_SDK_PROVIDER" in first["last_remedy"]
+    assert (averages["last_problem"], averages["last_remedy"]) == (None, None)
+    assert json.loads(printed.err)["fault"] == "intensity.electricity_maps"
 
 
 def test_a_place_that_is_not_known_is_told_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """What the README shows runs as it is."""
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -42,9 +43,38 @@ def test_the_demo_prints_books_that_add_up(tmp_path: Path) -> None:
     assert table["booked_joules"] == pytest.approx(table["measured"]["energy_joules"], rel=1e-6)
     assert all(row["emissions_g_per_request"] > 0 for row in table["endpoints"])
     assert (table["intensity_source"], table["intensity_quality"]) == ("yearly_averages", "static")
+    assert any("CARBON_SDK_ZONE" in one["problem"] for one in table["told"])
     events = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     assert {event["event"] for event in events} == {"carbon.emission"}
     assert {"endpoint", "method", "energy_joules", "emissions_g_per_request", "zone"} <= events[0].keys()
+
+
+def test_the_demo_with_the_network_cut_shows_static_values_and_why(tmp_path: Path) -> None:
+    """The table's figures are marked, and the source that failed is named with its remedy."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    done = subprocess.run(
+        [sys.executable, "-m", "carbon_sdk.cli", "demo", "--seconds", "2"],
+        cwd=tmp_path,
+        env={
+            **environment(),
+            "HOME": str(tmp_path),
+            "COLUMNS": "80",
+            "CARBON_SDK_PROVIDER": "gb_carbon_intensity,yearly_averages",
+            "CARBON_SDK_GB_CARBON_INTENSITY_BASE_URL": address,
+            "CARBON_SDK_ZONE": "GB",
+        },
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shown = " ".join(done.stdout.split())
+
+    assert "g/kWh in zone GB, by yearly_averages (static, average, lifecycle)" in shown
+    assert f"gb_carbon_intensity: {address}/intensity/" in shown
+    assert "no connection" in shown
+    assert "Let this host reach it, or take it out of CARBON_SDK_PROVIDER." in shown
 
 
 def test_a_setting_that_cannot_be_used_is_named_before_the_demo_starts(

@@ -16,7 +16,7 @@ import httpx
 from rich.console import Console
 
 from carbon_sdk.demo.books import Books, add_up
-from carbon_sdk.demo.table import as_object, show
+from carbon_sdk.demo.table import Told, as_object, show
 from carbon_sdk.wire import from_json
 
 PATHS = ("/compute/10", "/wait", "/thread", "/fan-out", "/stream")
@@ -58,10 +58,23 @@ def main(environ: Mapping[str, str], *, seconds: float, as_json: bool, log: Path
         sys.stderr.write(f"the demo's service left no records\n{complaints}\n")
         return 1
     if as_json:
-        sys.stdout.write(json.dumps(as_object(books, str(log))) + "\n")
+        sys.stdout.write(json.dumps(as_object(books, str(log), _told(complaints))) + "\n")
     else:
-        show(books, str(log), console)
+        show(books, str(log), _told(complaints), console)
     return 0
+
+
+def _told(complaints: str) -> list[Told]:
+    """What carbon_sdk told on the service's standard error: why a source failed, what could not be read."""
+    told = []
+    for line in complaints.splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict) and event.get("level") == "warning" and "problem" in event:
+            told.append(Told(problem=str(event["problem"]), remedy=event.get("remedy")))
+    return told
 
 
 def _settings(records: Path, log: Path) -> dict[str, str]:

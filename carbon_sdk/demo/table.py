@@ -1,5 +1,7 @@
 """The demo's table, for people and as JSON."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rich import box
@@ -11,12 +13,26 @@ from carbon_sdk.demo.books import DOMAINS, Books, Row
 from carbon_sdk.emission import Emission
 
 
-def as_object(books: Books, log: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """One warning of carbon_sdk.
+
+    Args:
+        problem: What does not work.
+        remedy: What to do about it; None where the problem says so itself.
+    """
+
+    problem: str
+    remedy: str | None
+
+
+def as_object(books: Books, log: str, told: Sequence[Told]) -> dict[str, Any]:
     """The table as one JSON-ready object.
 
     Args:
         books: What to show.
         log: The file with the structured log lines.
+        told: The service's warnings.
     """
     sample = books.sample
     return {
@@ -32,20 +48,26 @@ def as_object(books: Books, log: str) -> dict[str, Any]:
         "meter": sample.meter if sample else None,
         "energy_method": sample.energy_method if sample else None,
         "basis": sample.basis if sample else None,
+        "told": [{"problem": one.problem, "remedy": one.remedy} for one in told],
         "log": log,
     }
 
 
-def show(books: Books, log: str, console: Console) -> None:
+def show(books: Books, log: str, told: Sequence[Told], console: Console) -> None:
     """Print the table.
 
     Args:
         books: What to show.
         log: The file with the structured log lines.
+        told: The service's warnings.
         console: Where to.
     """
     console.print(_table(books, console.width))
     console.print(_notes(books, log))
+    for one in told:
+        console.print(Text(one.problem, style="yellow"))
+        if one.remedy is not None:
+            console.print(Text(f"  {one.remedy}."))
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -117,11 +117,15 @@ def _view(
     facts.add_row("method", value.method or "-")
     facts.add_row("licence", value.licence or "-")
     facts.add_row("credit", value.attribution or "-")
-    links = Table("source", "kind", "answered", "failed", "asked", "again in", "last problem", box=None)
-    links.columns[0].no_wrap = True
+    links = Table("source", "kind", "answered", "failed", "asked", "again in", box=None, pad_edge=False)
+    for column in links.columns:
+        column.no_wrap = True
     for link in chain.state():
         links.add_row(*_link(link))
     parts: list[RenderableType] = [head, facts, Text(), links]
+    for link in chain.state():
+        if link.last_problem is not None:
+            parts += [Text(), Text(link.last_problem, style="yellow"), Text(f"{link.last_remedy}.")]
     if coming:
         parts += [Text(), Text(_span(coming)), Text(bars(coming))]
     elif problem is not None:
@@ -138,7 +142,6 @@ def _link(link: LinkState) -> tuple[str, ...]:
         str(link.failed),
         "-" if cache is None else str(cache.asked),
         "-" if cache is None or cache.asks_again_in_seconds == 0 else f"{cache.asks_again_in_seconds:.0f} s",
-        link.last_problem or "-",
     )
 
 
@@ -192,6 +195,7 @@ def _object(
                 "answered": link.answered,
                 "failed": link.failed,
                 "last_problem": link.last_problem,
+                "last_remedy": link.last_remedy,
             }
             for link in chain.state()
         ],

@@ -11,7 +11,7 @@ from carbon_sdk import Carbon, CarbonSDKError, track
 from carbon_sdk.errors import IntensityError
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.log import Log
-from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
+from carbon_sdk.testing import FakeMeter, FixedIntensity, ManualClock, RecordingSink
 from tests.intensity.sources import HOUR, value
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
@@ -62,6 +62,27 @@ async def test_without_a_forecast_both_say_so_at_once() -> None:
             await running.greenest_window(HOUR, before=datetime.now(UTC) + 6 * HOUR)
         with pytest.raises(IntensityError, match="has no forecast"):
             await running.wait_until_green(max_g_per_kwh=100.0, at_most=6 * HOUR)
+
+
+@pytest.mark.parametrize("zone", ["WORLD", "FR", "DK-DK1"])
+@pytest.mark.parametrize("moment", [datetime(2020, 2, 29, tzinfo=UTC), datetime(2031, 12, 31, 23, 59, tzinfo=UTC)])
+async def test_the_double_of_a_provider_answers_for_any_place_and_time(zone: str, moment: datetime) -> None:
+    """A test of a service need not say where it runs, nor go bad with the years."""
+    clock = ManualClock(moment)
+    sink = RecordingSink()
+    async with Carbon(
+        zone=zone,
+        meters=[FakeMeter(20.0)],
+        provider=FixedIntensity(123.0, utcnow=clock.utcnow),
+        sinks={"record": sink},
+        timing=clock.timing,
+    ) as running:
+        await asyncio.sleep(0.05)
+
+    assert {(one.intensity_source, one.zone, one.intensity_quality) for one in sink.emissions} == {
+        ("fixed", zone, "measured")
+    }
+    assert not running.log.faults
 
 
 async def test_a_provider_of_the_caller_s_own_is_asked_once_not_at_each_window() -> None:
