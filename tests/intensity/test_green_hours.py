@@ -167,14 +167,15 @@ async def test_a_recorded_french_day_is_compared_with_a_danish_one() -> None:
 
 
 async def test_the_example_of_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    """Pasted as it stands into a coroutine."""
+    """With a provider that knows the coming hours."""
     page = (ROOT / "docs" / "intensity.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
-    source = "async def example(carbon, deadline):\n" + "".join(f"    {line}\n" for line in block.splitlines())
-    names: dict[str, Any] = {"timedelta": timedelta}
-    exec(source.replace('zones=["DE", "NO-NO2"]', 'zones=["GB"]'), names)
+    names: dict[str, Any] = {"__name__": "intensity"}
+    exec(block, names)
 
     async with british(ManualClock(BEGIN)) as (carbon, _):
-        await names["example"](carbon, BEGIN + 24 * HOUR)
+        await names["report"](carbon)
 
-    assert " GB " in capsys.readouterr().out
+    first, second = capsys.readouterr().out.splitlines()
+    assert " GB " in first
+    assert second.startswith("False ")
