@@ -24,7 +24,7 @@ def address(service: str) -> str:
 
 async def get(url: str) -> None:
     """With httpx."""
-    async with carbon_httpx.instrument(httpx.AsyncClient()) as client:
+    async with carbon_httpx.instrument(httpx.AsyncClient(timeout=60)) as client:
         (await client.get(url)).raise_for_status()
 
 

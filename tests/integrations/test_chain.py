@@ -54,7 +54,7 @@ class Chain:
     async def load(self) -> None:
         """So many checkouts at a time, and a stranger who says that he is one."""
         forged = {"baggage": "carbon.service=shop,carbon.endpoint=POST%20%2Fcheckout;t=1;s=AAAA"}
-        async with httpx.AsyncClient(timeout=30, transport=httpx.AsyncHTTPTransport(retries=60)) as client:
+        async with httpx.AsyncClient(timeout=60, transport=httpx.AsyncHTTPTransport(retries=60)) as client:
             for port in self.ports.values():
                 await self._up(client, port)
             shop, price = (f"http://127.0.0.1:{self.ports[name]}" for name in ("shop", "price"))
