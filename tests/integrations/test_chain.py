@@ -73,11 +73,10 @@ class Chain:
         raise AssertionError("a service did not come up")
 
     def end(self) -> list[Record]:
-        """Stop them in order of the calls, and read what they left."""
+        """Stop each once those that call it have finished, and read what they left."""
         for process in self._processes.values():
             process.send_signal(signal.SIGTERM)
-        for process in self._processes.values():
-            process.wait(30)
+            process.wait(60)
         files = [self.folder / f"{name}.jsonl" for name in self.ports]
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
