@@ -24,8 +24,8 @@ from carbon_sdk.cpu.driver import (
     current,
     drive,
 )
-from carbon_sdk.cpu.hooks import bound, follow_callbacks, follow_children, follow_threads
-from carbon_sdk.cpu.tasks import TaskFactory, follow_tasks_of, followed
+from carbon_sdk.cpu.hooks import bound, follow_callbacks, follow_children, follow_tasks, follow_threads
+from carbon_sdk.cpu.tasks import TaskFactory, followed
 from carbon_sdk.cpu.watch import Watch, follow, in_loop
 
 __all__ = [
@@ -135,7 +135,7 @@ class Clock:
         if slot.loop is loop and slot.clock is self:
             return
         with self._lock:
-            factory = follow_tasks_of(loop)
+            factory = follow_tasks(loop)
             if factory not in self._factories:
                 self._factories.append(factory)
         follow_threads()

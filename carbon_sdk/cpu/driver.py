@@ -275,6 +275,18 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=SLOTS_LOCK.acquire, after_in_parent=SLOTS_LOCK.release, after_in_child=_in_child)
 
 
+def outlasting(owner: Owner, whose: Owner) -> Owner:
+    """Whose steps they are when blocks that a coroutine left open were closed by somebody else.
+
+    Args:
+        owner: Of the last step.
+        whose: Of the coroutine: its steps stay its own when it has ended.
+    """
+    while owner is not whose and owner.ended:
+        owner = (owner.outer if isinstance(owner, Tally) else None) or whose
+    return owner
+
+
 NOT_STARTED = object()
 
 
@@ -296,6 +308,7 @@ def drive(inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_
     thrown: BaseException | None = None
     value: Any = None
     send = inner.send
+    whose = owner
     while True:
         if waiting_for is not NOT_STARTED:
             value = None
@@ -303,6 +316,8 @@ def drive(inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_
                 value = yield waiting_for
             except BaseException as exc:  # cancellation, `throw`, `close`: all of it is the inner one's to see
                 thrown = exc
+        if owner is not whose and owner.ended:
+            owner = outlasting(owner, whose)
         slot = THREAD.slot
         outer = slot.owner
         driven = slot.driven

@@ -1,6 +1,7 @@
 """Every foreign name that we wrap, in one list: where work is handed to a thread or to the loop, where a child starts.
 
 - `ThreadPoolExecutor.submit`, `threading.Thread.start`, anyio's `run_sync_in_worker_thread`;
+- `get_task_factory` and `set_task_factory` of the classes of loops that are followed;
 - of asyncio's loops `call_at`, through which `call_later` goes, of uvloop's `call_later`, through which `call_at` goes;
   of both `call_soon_threadsafe`, `add_reader`, `add_writer`. Not `call_soon`: each step of a task passes through it;
 - `subprocess.Popen.__init__`, and what reaps: its `_try_wait` and `_internal_poll`, asyncio's child watchers.
@@ -25,11 +26,13 @@ from typing import Any
 
 from carbon_sdk.cpu import children
 from carbon_sdk.cpu.driver import THREAD, Owner, current
+from carbon_sdk.cpu.tasks import TaskFactory
 
 ALARMS = frozenset(("asyncio.futures", "asyncio.timeouts", "anyio._backends._asyncio"))
 """Modules whose timers wake or cancel somebody and do no work: those of sleeps, time limits and cancel scopes."""
 
 _wrapped: set[str] = set()
+_factories: dict[type, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]] = {}
 
 
 def bound(function: Callable[..., Any], owner: Owner) -> Callable[..., Any]:
@@ -75,7 +78,13 @@ def _wrap_start() -> None:
     def start_bound(self: threading.Thread) -> None:
         owner = current()
         if owner is not None and not _serves_others(self):
-            self.run = bound(self.run, owner)  # type: ignore[method-assign]
+            run = bound(self.run, owner)
+
+            def run_once() -> None:
+                del self.run  # or the thread would refer to itself, and wait for the garbage collector
+                run()
+
+            self.run = run_once  # type: ignore[method-assign]
         start(self)
 
     threading.Thread.start = start_bound  # type: ignore[method-assign]
@@ -98,6 +107,44 @@ def _wrap_anyio(backend: Any) -> None:
         return await run_sync(kind, func if owner is None else bound(func, owner), *args, **kwargs)
 
     cls.run_sync_in_worker_thread = classmethod(run_sync_bound)
+
+
+def follow_tasks(loop: asyncio.AbstractEventLoop) -> TaskFactory:
+    """Put our factory in front of the loop's; a second call finds it there.
+
+    Whoever asks for the loop's factory afterwards, or sets one, gets and sets the one behind ours.
+    """
+    get, put = _factory_methods(type(loop))
+    factory = get(loop)
+    if not isinstance(factory, TaskFactory):
+        factory = TaskFactory(factory)
+        put(loop, factory)
+    factory.active = True
+    return factory
+
+
+def _factory_methods(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any, Any], None]]:
+    """The class's own methods, from before they were wrapped."""
+    known = next((_factories[each] for each in cls.__mro__ if each in _factories), None)
+    if known is not None:
+        return known
+    get, put = _factories[cls] = cls.get_task_factory, cls.set_task_factory
+
+    @functools.wraps(get)
+    def get_theirs(self: Any) -> Any:
+        factory = get(self)
+        return factory.before if isinstance(factory, TaskFactory) else factory
+
+    @functools.wraps(put)
+    def put_theirs(self: Any, factory: Any) -> None:
+        ours = get(self)
+        if isinstance(ours, TaskFactory) and (factory is None or callable(factory)):
+            ours.before = factory
+        else:
+            put(self, factory)
+
+    cls.get_task_factory, cls.set_task_factory = get_theirs, put_theirs
+    return get, put
 
 
 def follow_callbacks() -> None:

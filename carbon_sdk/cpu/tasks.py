@@ -16,15 +16,15 @@ class TaskFactory:
     """
 
     def __init__(self, before: Any) -> None:
-        self._before = before
+        self.before = before
         self.active = True
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
         owner = THREAD.slot.owner or current()
         if owner is not None and self.active and (type(coro) is CoroutineType or asyncio.iscoroutine(coro)):
             coro = followed(coro, owner)
-        if self._before is not None:
-            return self._before(loop, coro, **options)
+        if self.before is not None:
+            return self.before(loop, coro, **options)
         return asyncio.Task(coro, loop=loop, **options)
 
 
@@ -41,13 +41,3 @@ def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: O
 
 async def _driven(coro: Any, owner: Owner) -> Any:
     return await drive(coro, owner)
-
-
-def follow_tasks_of(loop: asyncio.AbstractEventLoop) -> TaskFactory:
-    """Put our factory in front of the loop's; a second call finds it there."""
-    before = loop.get_task_factory()
-    if isinstance(before, TaskFactory) and before.active:
-        return before
-    factory = TaskFactory(before)
-    loop.set_task_factory(factory)
-    return factory

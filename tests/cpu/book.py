@@ -1,13 +1,14 @@
 """The books of a clock under test, and work whose CPU is known."""
 
+import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import pytest
 
 from carbon_sdk.cpu.accounts import Account, Cut, Use
-from carbon_sdk.cpu.clock import Clock, Tally, drive
+from carbon_sdk.cpu.clock import STALE_NS, Clock, Tally, drive
 from carbon_sdk.spans.span import SpanShare
 from carbon_sdk.spans.track import Track
 
@@ -19,6 +20,24 @@ def burn(seconds: float) -> None:
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
+
+
+async def beside_a_neighbour(work: Coroutine[Any, Any, Any]) -> None:
+    """Run work while another task burns, longer than a clock's reading lasts, whenever the work sleeps."""
+    done = asyncio.Event()
+
+    async def neighbour() -> None:
+        while not done.is_set():
+            burn(2 * STALE_NS / 1e9)
+            await asyncio.sleep(0)
+
+    other = asyncio.ensure_future(neighbour())
+    await asyncio.sleep(0)
+    try:
+        await work
+    finally:
+        done.set()
+        await other
 
 
 class Book:

@@ -11,7 +11,8 @@ import pytest
 import uvloop
 
 from carbon_sdk.cpu.clock import THREAD
-from tests.cpu.book import Book, burn
+from carbon_sdk.spans.span import Span
+from tests.cpu.book import Book, beside_a_neighbour, burn
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 TELLS = hasattr(sys, "monitoring")
@@ -139,28 +140,11 @@ SHAPES: list[Shape] = [
 ]
 
 
-async def beside_a_neighbour(shape: Shape, book: Book) -> None:
-    """Run a shape in a task of its own while another task, of the same code even, burns whenever that one sleeps."""
-    done = asyncio.Event()
-
-    async def neighbour() -> None:
-        while not done.is_set():
-            burn(0.001)
-            await asyncio.sleep(0)
-
-    other = asyncio.ensure_future(neighbour())
-    try:
-        await asyncio.ensure_future(shape(book))
-    finally:
-        done.set()
-        await other
-
-
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: str(shape.__name__))
 def test_a_block_in_a_running_task_is_booked_its_own_cpu(shape: Shape, book: Book, loop: Loop) -> None:
     """Whatever else the loop runs meanwhile; where the interpreter cannot tell, the account says so."""
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(beside_a_neighbour(shape, book))
+        runner.run(beside_a_neighbour(shape(book)))
     (use,) = book.cut().values()
 
     assert use.approximate == (not TELLS)
@@ -271,7 +255,7 @@ def test_decorated_functions_are_exact_in_a_running_task_on_every_interpreter(bo
             await sleep_and_burn(burn, 0.005)
 
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(beside_a_neighbour(shape, book))
+        runner.run(beside_a_neighbour(shape(book)))
     accounts = book.cut()
 
     assert {account.name for account in accounts} == {"coroutine", "plain", "stream"}
@@ -293,20 +277,26 @@ def test_what_a_marked_block_hands_over_is_exact(book: Book) -> None:
 
 
 def test_one_track_object_serves_overlapping_tasks(book: Book) -> None:
-    """Each exit closes the block that its own task has opened."""
+    """Each exit closes the block that its own task has opened, whichever of them was opened last."""
     shared = book.track()
-    durations: dict[float, float | None] = {}
-
-    async def work(seconds: float) -> None:
-        async with shared as span:
-            await asyncio.sleep(seconds)
-        durations[seconds] = span.duration_seconds
+    ended: list[list[bool]] = []
 
     async def main() -> None:
-        await asyncio.gather(work(0.05), work(0.01), work(0.03))
+        spans: list[Span] = []
+        leave = [asyncio.Event() for _ in range(3)]
+
+        async def work(number: int) -> None:
+            async with shared as span:
+                spans.append(span)
+                await leave[number].wait()
+
+        tasks = [asyncio.create_task(work(number)) for number in range(3)]
+        await asyncio.sleep(0)
+        for number in (1, 0, 2):
+            leave[number].set()
+            await tasks[number]
+            ended.append([span.duration_seconds is not None for span in spans])
 
     asyncio.run(main())
 
-    for seconds, duration in durations.items():
-        assert duration is not None
-        assert seconds <= duration < seconds + 0.019
+    assert ended == [[False, True, False], [True, True, False], [True, True, True]]
