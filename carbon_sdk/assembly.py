@@ -20,7 +20,7 @@ from carbon_sdk.intensity.intensity import IntensityProvider, Place
 from carbon_sdk.intensity.pue import Effectiveness, stated
 from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
-from carbon_sdk.line import Line
+from carbon_sdk.line import Line, Watcher
 from carbon_sdk.log import Log
 from carbon_sdk.machine import Forgive, find_meters, find_place, idle_power
 from carbon_sdk.meters.coefficients import find_instance
@@ -53,6 +53,7 @@ async def assemble(
     sinks: Mapping[str, Sink] | None,
     totals: Sequence[TotalsSink],
     timing: Timing,
+    watchers: Sequence[Watcher],
     forgive: Forgive,
 ) -> AsyncIterator[Line]:
     """The line of one process, ready to run; closed when the block ends.
@@ -66,6 +67,7 @@ async def assemble(
         sinks: By name; built when None.
         totals: Take running totals.
         timing: The clocks of what asks the network.
+        watchers: Told of the line and of each window; more may come later.
         forgive: Told of a setting that cannot be used; it raises, or the default serves instead.
 
     Raises:
@@ -134,6 +136,7 @@ async def assemble(
             delivery=Delivery(_writers(built) if sinks is None else sinks, fault=log.fault),
             recent=Recent(identity.instance),
             totals=totals,
+            watchers=watchers,
             log=log,
             emit_interval_seconds=settings.emit_interval_seconds,
             first_record_seconds=settings.first_record_seconds,

@@ -80,6 +80,7 @@ class Carbon:
         """A setting that cannot be used is told once and left at its default, instead of raised."""
         self._lock = threading.Lock()
         self._thread: _Thread | None = None
+        self._watchers: list[Any] = []
         self.recent: Any = None
         """Remembers the last windows (`recent.of(record)`), also after the end; None before the line stands."""
 
@@ -159,6 +160,14 @@ class Carbon:
         thread = self._thread
         line = thread.line if thread is not None else None
         return None if line is None else line.estimate(cpu_seconds, in_request=in_request)
+
+    def watch(self, watcher: Any) -> None:
+        """Tell a `Watcher` of the line, now or as soon as it stands, and of each window."""
+        if watcher not in self._watchers:
+            self._watchers.append(watcher)
+        line = None if self._thread is None else self._thread.line
+        if line is not None:
+            watcher.attach(line)
 
     def wait_ready(self, seconds: float = 10.0) -> None:
         """Wait until the meters have been read for the first time.
@@ -340,6 +349,7 @@ class _Thread(threading.Thread):
             sinks=carbon.sinks,
             totals=carbon.totals,
             timing=carbon.timing,
+            watchers=carbon._watchers,
             forgive=carbon.forgive,
         ) as line:
             self.line, carbon.recent = line, line.recent

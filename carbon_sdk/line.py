@@ -8,8 +8,9 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import Protocol
 
 import anyio
 
@@ -30,6 +31,16 @@ LAST_PRICE_SECONDS = 2.0
 """How long closing waits for a price before it takes the static one."""
 
 
+class Watcher(Protocol):
+    """Sees each window as it closes, priced or not."""
+
+    def attach(self, line: "Line") -> None:
+        """The line stands; it may be told more than once."""
+
+    def window_closed(self, page: Page) -> None:
+        """A window has closed; called on carbon_sdk's own thread."""
+
+
 class Line:
     """Closes windows, prices pages, emits records.
 
@@ -44,6 +55,7 @@ class Line:
         delivery: Carries records.
         recent: Remembers windows.
         totals: Take the running totals at each window.
+        watchers: See each window as it closes.
         log: Takes faults.
         emit_interval_seconds: Length of a record.
         first_record_seconds: When the first record comes.
@@ -62,6 +74,7 @@ class Line:
         delivery: Delivery,
         recent: Recent,
         totals: Iterable[TotalsSink],
+        watchers: Sequence[Watcher],
         log: Log,
         emit_interval_seconds: float,
         first_record_seconds: float,
@@ -76,6 +89,7 @@ class Line:
         self._delivery = delivery
         self.recent = recent
         self._totals = tuple(totals)
+        self._watchers = watchers
         self._log = log
         self._emit_interval_seconds = emit_interval_seconds
         self._first_record_seconds: float | None = first_record_seconds
@@ -84,11 +98,15 @@ class Line:
         self._priced = anyio.Event()
         self._delivered = anyio.Event()
         self._pricing = anyio.CancelScope()
-        self._unpriced.append(ledger.book(before, learn=False))
+        page = ledger.book(before, learn=False)
+        self._unpriced.append(page)
         self._process_cpu_ns = time.process_time_ns()
         self._rate: float | None = None
         self.intensity: Intensity | None = None
         """The last price; None before the first."""
+        for watcher in watchers:
+            watcher.attach(self)
+        self._show(page)
 
     async def run(self, stopping: asyncio.Event, *, close_seconds: Callable[[], float]) -> None:
         """Run until `stopping` is set; then close the last window and hand everything over.
@@ -122,10 +140,9 @@ class Line:
         """
         rate = self._rate
         if not in_request:
-            used = (time.process_time_ns() - self._process_cpu_ns) / 1e9
-            window = self._sampler.peek(used)
-            if window is not None:
-                rate = self._ledger.book(window, learn=False).joules_per_cpu_second or rate
+            page = self.peek()
+            if page is not None:
+                rate = page.joules_per_cpu_second or rate
         if rate is None:
             return None
         joules = rate * cpu_seconds
@@ -136,6 +153,19 @@ class Line:
             emissions_g=None if price is None else self._grams(joules, price),
             intensity=price,
         )
+
+    def peek(self) -> Page | None:
+        """The open window so far, without accounts, which goes on; None where the last reading is too fresh."""
+        used = (time.process_time_ns() - self._process_cpu_ns) / 1e9
+        window = self._sampler.peek(used)
+        return None if window is None else self._ledger.book(window, learn=False)
+
+    def _show(self, page: Page) -> None:
+        for watcher in tuple(self._watchers):
+            try:
+                watcher.window_closed(page)
+            except Exception as exc:  # an integration of ours: the window is booked all the same
+                self._log.fault("watcher", exc)
 
     def _close_window(self, close: Callable[[], Window | None]) -> None:
         try:
@@ -151,6 +181,7 @@ class Line:
         for domain, gap in page.gaps.items():
             self._log.fault(f"meter.{domain}", gap)
         self._unpriced.append(page)
+        self._show(page)
         self._priced = anyio.Event()
         self._more.set()
 
