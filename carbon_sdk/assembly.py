@@ -78,7 +78,7 @@ async def assemble(
         found: Detected | None = None
         if meters is None:
             found = find_meters(settings, log)
-            meters = [meter for meter in (found.cpu, found.gpu) if meter is not None]
+            meters = found.meters
             if found.limit is not None and found.limit.usage is not None:
                 container = ContainerScope(found.limit, procfs_root=settings.procfs_root)
         for meter in meters:
@@ -141,9 +141,7 @@ async def assemble(
             emit_interval_seconds=settings.emit_interval_seconds,
             first_record_seconds=settings.first_record_seconds,
         )
-        for problem in unknown_variables(
-            settings.source, {*plugins.names(PROVIDERS), *plugins.names(SINKS), "constant"}
-        ):
+        for problem in misspelt(settings):
             log.event("carbon.setting", level="warning", problem=problem)
         log.event(
             "carbon.start",
@@ -154,6 +152,11 @@ async def assemble(
         )
         log.flush()
         yield line
+
+
+def misspelt(settings: Settings) -> list[str]:
+    """One sentence for each `CARBON_SDK_` variable that means nothing."""
+    return unknown_variables(settings.source, {*plugins.names(PROVIDERS), *plugins.names(SINKS), Constant.name})
 
 
 def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:

@@ -95,6 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--json", action="store_true", help="print one JSON object, a line for each record")
     explain.set_defaults(command=_explain)
 
+    doctor = commands.add_parser(
+        "doctor",
+        help="what can be measured here, why not, the remedy, and a self-test",
+        epilog="Exit code: 0 it works as well as it can here, 1 it works and a meter has a remedy, "
+        "2 a setting cannot be used, 3 no joule can be booked.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.set_defaults(command=_doctor)
+
     commands.add_parser("collector", help="one collector for all services: `carbon-sdk collector --help`")
     return parser
 
@@ -173,6 +182,17 @@ def _explain(arguments: argparse.Namespace) -> int:
         columns = shutil.get_terminal_size().columns
         sys.stdout.write("\n\n".join(one.text(columns) for one in explanations))
     return 0 if all(one.holds for one in explanations) else 1
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    settings = from_environment()
+    if arguments.json:
+        from carbon_sdk import doctor  # noqa: PLC0415  # the stations load for it
+
+        return doctor.main(settings, sys.stdout)
+    from carbon_sdk import doctor_table  # noqa: PLC0415  # needs the extra `cli`
+
+    return doctor_table.main(settings)
 
 
 def _collector(arguments: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ Forgive = Callable[[SettingsError], None]
 
 
 def find_meters(settings: Settings, log: Log) -> Detected:
-    """The meters that serve here; the log is told once of each that could and does not."""
+    """The meters that serve here; the log is told once of each that could, or could read more, and how."""
     found = detect(
         sysfs_root=settings.sysfs_root,
         procfs_root=settings.procfs_root,
@@ -35,7 +35,7 @@ def find_meters(settings: Settings, log: Log) -> Detected:
         pci_order=settings.source.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID",
     )
     for report in found.reports:
-        if not report.serves and report.remedy is not None:
+        if report.remedy is not None:
             log.event("carbon.meter", level="warning", meter=report.meter, problem=report.reason, remedy=report.remedy)
     return found
 

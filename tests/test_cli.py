@@ -167,4 +167,4 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended.value.code == 0
     printed = capsys.readouterr().out
 
-    assert all(name in printed for name in ("demo", "quickstart", "intensity", "collector"))
+    assert all(name in printed for name in ("demo", "quickstart", "intensity", "doctor", "collector"))

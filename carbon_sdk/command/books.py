@@ -17,7 +17,6 @@ from carbon_sdk.identity import identify
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.log import Log
 from carbon_sdk.machine import find_meters, find_place, idle_power
-from carbon_sdk.meters.meter import Meter
 from carbon_sdk.recent import Recent
 from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.settings import Settings
@@ -162,7 +161,7 @@ def open_books(settings: Settings, name: str, log: Log) -> Iterator[Callable[[Ca
     """
     with ExitStack() as stack:
         found = find_meters(settings, log)
-        meters: list[Meter] = [meter for meter in (found.cpu, found.gpu) if meter is not None]
+        meters = found.meters
         for meter in meters:
             stack.callback(meter.close)
         place = find_place(settings, log, _refuse)

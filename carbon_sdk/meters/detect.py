@@ -27,7 +27,7 @@ class MeterReport:
         meter: Its name.
         serves: Whether it does.
         reason: What it reads, or why it does not serve, in one line.
-        remedy: What somebody could do about it; None where nothing helps.
+        remedy: What somebody could do about it, or about what of it cannot be read; None where nothing helps.
     """
 
     meter: str
@@ -55,6 +55,11 @@ class Detected:
     hardware: Hardware
     limit: cgroup.CPULimit | None
     instance_type: str | None
+
+    @property
+    def meters(self) -> tuple[Meter, ...]:
+        """Those that serve, the CPU's first."""
+        return tuple(meter for meter in (self.cpu, self.gpu) if meter is not None)
 
 
 def detect(
@@ -114,16 +119,11 @@ def detect(
 
     def exporter() -> Meter:
         if exporter_url is None:
-            raise MeterAbsentError(
-                "no address of an exporter is set",
-                f"Set {SETTING} to that of node_exporter, Kepler or Scaphandre on this machine",
-            )
+            remedy = f"Set {SETTING} to that of node_exporter, Kepler or Scaphandre on this machine"
+            raise MeterAbsentError("no address of an exporter is set", remedy if choice == "exporter" else None)
         return ExporterMeter(exporter_url, procfs=procfs_root, psys=psys)
 
-    meters: dict[str, Callable[[], Meter]] = {"powercap": powercap}
-    if exporter_url is not None or choice == "exporter":
-        meters["exporter"] = exporter
-    cpu, reports = _first({**meters, "model": model}, choice)
+    cpu, reports = _first({"powercap": powercap, "exporter": exporter, "model": model}, choice)
     gpus, report = None, MeterReport(meter="nvml", serves=False, reason="turned off")
     if gpu is not False:
         gpus, report = _built(
@@ -162,7 +162,12 @@ def _built(name: str, build: Callable[[], Meter]) -> tuple[Meter | None, MeterRe
         meter = build()
     except MeterAbsentError as exc:
         return None, MeterReport(meter=name, serves=False, reason=exc.reason, remedy=exc.remedy)
-    return meter, MeterReport(meter=name, serves=True, reason=meter.basis)
+    missing = next(iter(meter.unreadable), None) if isinstance(meter, PowercapMeter) else None
+    if missing is None:
+        return meter, MeterReport(meter=name, serves=True, reason=meter.basis)
+    return meter, MeterReport(
+        meter=name, serves=True, reason=f"{meter.basis} ({missing.reason})", remedy=missing.remedy
+    )
 
 
 def _model(

@@ -35,7 +35,7 @@ def test_without_a_counter_the_model_serves_and_the_reason_is_one_line(procfs: P
     (tree.folder("intel-rapl:0") / "energy_uj").unlink()
 
     found = seen(procfs, tree.root)
-    powercap, model, *_ = found.reports
+    powercap, _, model, *_ = found.reports
 
     assert found.cpu is not None
     assert found.cpu.name == "model"
@@ -77,7 +77,7 @@ def test_a_container_with_a_limit_is_modelled_by_it(procfs: ProcfsTree, tmp_path
     assert "1 of 4 threads a socket; 1.07 GB of memory" in found.cpu.basis
 
     (mount / "memory.max").write_text("max")
-    assert "16.8 GB of memory" in seen(procfs, tmp_path).reports[1].reason
+    assert "16.8 GB of memory" in said(seen(procfs, tmp_path))["model"][1]
 
 
 def test_a_limit_of_all_cpus_is_no_container(procfs: ProcfsTree, tmp_path: Path) -> None:
@@ -135,4 +135,9 @@ def test_a_machine_without_nvidia_says_so_quietly(procfs: ProcfsTree, tmp_path: 
 @pytest.mark.parametrize("choice", ["auto", "model"])
 def test_the_reports_name_every_meter(procfs: ProcfsTree, tmp_path: Path, choice: str) -> None:
     """In the order in which they are asked."""
-    assert [report.meter for report in seen(procfs, tmp_path, choice=choice).reports][:2] == ["powercap", "model"]
+    assert [report.meter for report in seen(procfs, tmp_path, choice=choice).reports] == [
+        "powercap",
+        "exporter",
+        "model",
+        "nvml",
+    ]
