@@ -129,9 +129,9 @@ def plain_name(model_name: str) -> str:
     return " ".join(_NOISE.sub(" ", model_name.casefold()).split())
 
 
-def cpu_parts() -> Iterator[CPUPart]:
-    """Every CPU in the table."""
-    return map(_part, _rows("cpus"))
+def cpu_parts(microarchitecture: str) -> Iterator[CPUPart]:
+    """Every CPU of one microarchitecture in the table."""
+    return (_part(row) for row in _rows("cpus") if row["microarchitecture"] == microarchitecture)
 
 
 def find_cpu(model_name: str) -> CPUPart | None:
@@ -245,7 +245,10 @@ def _part(row: dict[str, str]) -> CPUPart:
 
 def _rows(table: str) -> Iterator[dict[str, str]]:
     with (_DATA / f"{table}.csv").open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+        rows = csv.reader(file)
+        header = next(rows)
+        for row in rows:  # csv.DictReader takes twice the time
+            yield dict(zip(header, row, strict=True))
 
 
 def _number(text: str) -> float | None:

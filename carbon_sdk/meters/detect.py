@@ -47,6 +47,7 @@ class Detected:
         hardware: The machine.
         limit: The CPU limit that this process runs under; None where there is none.
         instance_type: The cloud's name of the machine; None when unknown.
+        memory_bytes: Memory of what the model models, the machine or the container; None when unknown.
     """
 
     cpu: Meter | None
@@ -55,6 +56,7 @@ class Detected:
     hardware: Hardware
     limit: cgroup.CPULimit | None
     instance_type: str | None
+    memory_bytes: float | None
 
     @property
     def meters(self) -> tuple[Meter, ...]:
@@ -95,42 +97,27 @@ def detect(
     groups = cgroup.hierarchies(Path(procfs_root))
     limit = cgroup.cpu_limit(groups)
     instance_type = instance_type or machine.instance_type
-
-    def model() -> Meter:
-        return _model(
-            machine,
-            groups=groups,
-            limit=limit,
-            procfs_root=Path(procfs_root),
-            instance_type=instance_type,
-            idle_watts=idle_watts,
-            interval_seconds=interval_seconds,
-        )
-
-    def powercap() -> Meter:
-        tdp = estimate(machine, cpus=machine.cpu.threads, instance_type=instance_type).tdp_watts or 0.0
-        return PowercapMeter(
+    scope, memory_bytes = _modelled(machine, groups, limit, Path(procfs_root))
+    rests_on = _estimate(machine, scope, memory_bytes, instance_type, idle_watts)
+    builders: dict[str, Callable[[], Meter]] = {
+        "powercap": lambda: PowercapMeter(
             sysfs_root,
             procfs=procfs_root,
             psys=psys,
             vendor=machine.cpu.vendor,
-            maximum_watts=max(MAXIMUM_WATTS, TDP_FACTOR * tdp),
-        )
-
-    def exporter() -> Meter:
-        if exporter_url is None:
-            remedy = f"Set {SETTING} to that of node_exporter, Kepler or Scaphandre on this machine"
-            raise MeterAbsentError("no address of an exporter is set", remedy if choice == "exporter" else None)
-        return ExporterMeter(exporter_url, procfs=procfs_root, psys=psys)
-
-    cpu, reports = _first({"powercap": powercap, "exporter": exporter, "model": model}, choice)
-    gpus, report = None, MeterReport(meter="nvml", serves=False, reason="turned off")
-    if gpu is not False:
-        gpus, report = _built(
-            "nvml", lambda: NVMLMeter(procfs=procfs_root, visible=visible_devices, pci_order=pci_order)
-        )
-        if gpu and gpus is None and report.remedy is None:
-            report = replace(report, remedy="GPUs were asked for: install NVIDIA's driver, or turn them off")
+            maximum_watts=max(MAXIMUM_WATTS, TDP_FACTOR * (rests_on.tdp_watts or 0.0)),
+        ),
+        "exporter": lambda: _exporter(exporter_url, asked_for=choice == "exporter", procfs=procfs_root, psys=psys),
+        "model": lambda: ModelledMeter(
+            scope,
+            package=rests_on.package,
+            dram=rests_on.dram,
+            basis=rests_on.basis,
+            interval_seconds=interval_seconds,
+        ),
+    }
+    cpu, reports = _first(builders, choice)
+    gpus, report = _gpus(gpu, lambda: NVMLMeter(procfs=procfs_root, visible=visible_devices, pci_order=pci_order))
     return Detected(
         cpu=cpu,
         gpu=gpus,
@@ -138,7 +125,25 @@ def detect(
         hardware=machine,
         limit=limit,
         instance_type=instance_type,
+        memory_bytes=memory_bytes,
     )
+
+
+def _exporter(url: str | None, *, asked_for: bool, procfs: str | Path, psys: bool) -> Meter:
+    if url is None:
+        remedy = f"Set {SETTING} to that of node_exporter, Kepler or Scaphandre on this machine"
+        raise MeterAbsentError("no address of an exporter is set", remedy if asked_for else None)
+    return ExporterMeter(url, procfs=procfs, psys=psys)
+
+
+def _gpus(wanted: bool | None, build: Callable[[], Meter]) -> tuple[Meter | None, MeterReport]:
+    """The meter of the GPUs; whoever asked for it is told what to do where there is none."""
+    if wanted is False:
+        return None, MeterReport(meter="nvml", serves=False, reason="turned off")
+    meter, report = _built("nvml", build)
+    if wanted and meter is None and report.remedy is None:
+        report = replace(report, remedy="GPUs were asked for: install NVIDIA's driver, or turn them off")
+    return meter, report
 
 
 def _first(meters: dict[str, Callable[[], Meter]], choice: str) -> tuple[Meter | None, list[MeterReport]]:
@@ -170,30 +175,30 @@ def _built(name: str, build: Callable[[], Meter]) -> tuple[Meter | None, MeterRe
     )
 
 
-def _model(
+def _modelled(
+    machine: Hardware, groups: dict[str, cgroup.Hierarchy], limit: cgroup.CPULimit | None, procfs_root: Path
+) -> tuple[Scope, float | None]:
+    """Whose joules the model is to say, the container's where it has a limit of its own, and its memory in bytes."""
+    scope = MachineScope(procfs_root)
+    whole = None if machine.memory_bytes is None else float(machine.memory_bytes)
+    if limit is None or limit.usage is None or limit.cpus >= scope.cpus:
+        return scope, whole
+    limited = cgroup.memory_limit_bytes(groups)
+    memory_bytes = None if whole is None else whole * limit.cpus / scope.cpus
+    if limited is not None and (whole is None or limited < whole):
+        memory_bytes = float(limited)
+    return ContainerScope(limit, procfs_root=procfs_root), memory_bytes
+
+
+def _estimate(
     machine: Hardware,
-    *,
-    groups: dict[str, cgroup.Hierarchy],
-    limit: cgroup.CPULimit | None,
-    procfs_root: Path,
+    scope: Scope,
+    memory_bytes: float | None,
     instance_type: str | None,
     idle_watts: float | None,
-    interval_seconds: float,
-) -> ModelledMeter:
-    scope: Scope = MachineScope(procfs_root)
-    memory = None if machine.memory_bytes is None else float(machine.memory_bytes)
-    if limit is not None and limit.usage is not None and limit.cpus < scope.cpus:
-        limited = cgroup.memory_limit_bytes(groups)
-        whole = memory
-        memory = None if whole is None else whole * limit.cpus / scope.cpus
-        if limited is not None and (whole is None or limited < whole):
-            memory = float(limited)
-        scope = ContainerScope(limit, procfs_root=procfs_root)
-    found = estimate(machine, cpus=scope.cpus, memory_bytes=memory, instance_type=instance_type)
-    found = found if idle_watts is None else _with_idle(found, idle_watts)
-    return ModelledMeter(
-        scope, package=found.package, dram=found.dram, basis=found.basis, interval_seconds=interval_seconds
-    )
+) -> Estimate:
+    found = estimate(machine, cpus=scope.cpus, memory_bytes=memory_bytes, instance_type=instance_type)
+    return found if idle_watts is None else _with_idle(found, idle_watts)
 
 
 def _with_idle(found: Estimate, idle_watts: float) -> Estimate:

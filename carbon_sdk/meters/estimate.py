@@ -177,8 +177,7 @@ def find_socket(hardware: Hardware, instance_type: str | None = None, *, measure
     clock = _CLOCK.search(hardware.cpu.model_name or "")
     cores = part.cores if part else None if hardware.virtual else seen / threads_per_core
     alike = most_alike(
-        coefficients.cpu_parts(),
-        architecture=name,
+        coefficients.cpu_parts(name) if name is not None else (),
         cores=cores,
         ghz=part.base_ghz if part and part.base_ghz else float(clock[1]) if clock else None,
     )
@@ -238,19 +237,16 @@ def measured_curve(rows: Sequence[Measurement]) -> PowerCurve:
     )
 
 
-def most_alike(
-    parts: Iterable[CPUPart], *, architecture: str | None, cores: float | None, ghz: float | None
-) -> CPUPart | None:
-    """The part of one microarchitecture with a known TDP that is nearest in cores and base clock; None without one.
+def most_alike(parts: Iterable[CPUPart], *, cores: float | None, ghz: float | None) -> CPUPart | None:
+    """The part with a known TDP that is nearest in cores and base clock; None without one.
 
     Args:
-        parts: Where to look.
-        architecture: The microarchitecture.
+        parts: All of one microarchitecture.
         cores: Cores of a socket; None when unknown: then only big parts are looked at, as clouds have them, and of
             equally near ones the middle one by watts a core serves.
         ghz: Base clock; None when unknown.
     """
-    known = [part for part in parts if part.microarchitecture == architecture and part.tdp_watts and part.cores]
+    known = [part for part in parts if part.tdp_watts and part.cores]
     if cores is None:
         known = [part for part in known if (part.cores or 0) >= _CLOUD_CORES] or known
 
@@ -258,7 +254,7 @@ def most_alike(
         apart = abs(math.log((part.cores or 1) / cores)) if cores else 0.0
         return apart + (abs(math.log(part.base_ghz / ghz)) if ghz and part.base_ghz else 1.0 if ghz else 0.0)
 
-    if architecture is None or not known:
+    if not known:
         return None
     least = min(map(distance, known))
     nearest = sorted(

@@ -114,8 +114,8 @@ def test_the_fit_alone_is_near_what_was_measured() -> None:
 
 def test_nothing_is_alike_where_the_kind_is_unknown() -> None:
     """Then the next rule serves."""
-    assert most_alike(coefficients.cpu_parts(), architecture=None, cores=8, ghz=None) is None
-    assert most_alike(coefficients.cpu_parts(), architecture="Neoverse V9", cores=8, ghz=None) is None
+    assert most_alike(coefficients.cpu_parts("Neoverse V9"), cores=8, ghz=None) is None
+    assert most_alike((), cores=None, ghz=2.0) is None
 
 
 @given(load=st.floats(-1, 2), tdp=st.floats(5, 500))
