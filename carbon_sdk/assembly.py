@@ -3,11 +3,13 @@
 It loads on carbon_sdk's own thread, so that neither importing the package nor the first request pays for it.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
-from carbon_sdk import embodied, plugins
+from carbon_sdk import cloud, embodied, plugins
 from carbon_sdk.cpu.clock import Clock
 from carbon_sdk.embodied import Embodied
 from carbon_sdk.errors import SettingsError, SinkError
@@ -23,8 +25,9 @@ from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line, Watcher
 from carbon_sdk.log import Log
 from carbon_sdk.machine import Forgive, find_meters, find_place, idle_power
+from carbon_sdk.metadata import Metadata
 from carbon_sdk.meters.coefficients import find_instance
-from carbon_sdk.meters.detect import Detected
+from carbon_sdk.meters.detect import Detected, with_instance_type
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.scope import ContainerScope
 from carbon_sdk.recent import Recent
@@ -94,7 +97,7 @@ async def assemble(
         http = _http(settings, timing)
         stack.push_async_callback(http.aclose)
         static = YearlyAverages()
-        place = find_place(settings, log, forgive)
+        place = find_place(settings, log, forgive, final=not settings.cloud_metadata)
         chain = _chain(settings, provider, static, http, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
@@ -106,7 +109,7 @@ async def assemble(
             container=scope is not None and scope.kind == "container",
         )
         effectiveness = _effectiveness(settings, place)
-        basis = "; ".join(meter.basis for meter in meters) or "nothing can be measured here"
+        basis = _basis(meters)
         built = _sinks(settings, http, log, forgive) if sinks is None else {}
         totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
         for sink in totals:
@@ -123,7 +126,7 @@ async def assemble(
                 identity=identity,
                 meter="+".join(meter.name for meter in meters) or "none",
                 meter_scope=scope.kind if scope else "machine",
-                basis="; ".join((basis, *(one.basis for one in (making, effectiveness) if one is not None))),
+                basis=_basis(meters, making, effectiveness),
                 idle_policy=settings.idle_policy,
                 place=str(place),
                 pue=effectiveness.factor,
@@ -151,7 +154,46 @@ async def assemble(
             first_record_in_seconds=min(settings.first_record_seconds, settings.emit_interval_seconds),
         )
         log.flush()
+        if settings.cloud_metadata:
+            learning = asyncio.create_task(_learn(line, settings, meters, found, making, log))
+            stack.push_async_callback(_ended, learning)
         yield line
+
+
+async def _learn(
+    line: Line, settings: Settings, meters: Sequence[Meter], found: Detected | None, making: Embodied | None, log: Log
+) -> None:
+    """Ask the cloud what the machine did not tell; the line runs meanwhile, and takes it up when it comes."""
+    try:
+        told = await cloud.told(settings, log, None if found is None else found.hardware, patient=True)
+        place = cloud.better_place(line.place, told, log)
+        if told is not None and told.instance_type is not None and found is not None and found.instance_type is None:
+            found = with_instance_type(found, told.instance_type, idle_watts=settings.idle_watts)
+            making = _embodied(settings, found)
+        effectiveness = _effectiveness(settings, place)
+        terms = replace(
+            line.terms,
+            place=str(place),
+            pue=effectiveness.factor,
+            basis=_basis(meters, making, effectiveness),
+            embodied_g_per_second=None if making is None else making.g_per_second,
+        )
+        if (place, terms) != (line.place, line.terms):
+            line.amend(place, terms)
+            log.event("carbon.cloud", place=str(place), basis=terms.basis)
+    except Exception as exc:  # nobody awaits this task before the end: its error is told at once
+        log.fault("cloud", exc)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def _basis(meters: Sequence[Meter], *known: Embodied | Effectiveness | None) -> str:
+    """What the figures rest on: the meters, the making of the machine, the PUE."""
+    parts = [meter.basis for meter in meters] or ["nothing can be measured here"]
+    return "; ".join([*parts, *(one.basis for one in known if one is not None)])
 
 
 def misspelt(settings: Settings) -> list[str]:
@@ -187,19 +229,20 @@ def _effectiveness(settings: Settings, place: Place) -> Effectiveness:
     """The PUE of the data centre: as set, as its cloud states it, else 1."""
     if settings.pue is not None:
         return Effectiveness(settings.pue, "PUE as set")
-    cloud = place if place.cloud_provider is not None else settings
-    return stated(cloud.cloud_provider, cloud.cloud_region) or Effectiveness(1.0, "PUE not known, taken as 1")
+    known = place if place.cloud_provider is not None else settings
+    return stated(known.cloud_provider, known.cloud_region) or Effectiveness(1.0, "PUE not known, taken as 1")
 
 
 @asynccontextmanager
 async def intensity_chain(
-    settings: Settings, log: Log, *, timing: Timing | None = None
+    settings: Settings, log: Log, *, timing: Timing | None = None, told: Metadata | None = None
 ) -> AsyncIterator[tuple[Fallback, Place]]:
     """Whom the line would ask for the grid intensity, and where; closed when the block ends.
 
     Args:
-        settings: What to build.
+        settings: What to build; the cloud is asked where they let us, and waited for.
         log: Takes warnings.
+        told: What the cloud has said already.
         timing: Clocks; the machine's own when None.
 
     Raises:
@@ -209,7 +252,10 @@ async def intensity_chain(
         timing = timing or Timing()
         http = _http(settings, timing)
         stack.push_async_callback(http.aclose)
-        place = find_place(settings, log, _refuse)
+        asks = settings.cloud_metadata
+        place = find_place(settings, log, _refuse, final=not asks and told is None)
+        if asks or told is not None:
+            place = cloud.better_place(place, told or await cloud.told(settings, log), log)
         chain = _chain(settings, None, YearlyAverages(), http, log, _refuse, timing)
         stack.push_async_callback(chain.aclose)
         yield chain, place

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import anyio
 
-from carbon_sdk import __version__
+from carbon_sdk import __version__, cloud
 from carbon_sdk.assembly import intensity_chain, misspelt
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Intensity, Place
@@ -21,7 +21,7 @@ from carbon_sdk.log import Log
 from carbon_sdk.machine import find_meters
 from carbon_sdk.meters import cgroup
 from carbon_sdk.meters.coefficients import find_architecture
-from carbon_sdk.meters.detect import Detected, MeterReport
+from carbon_sdk.meters.detect import Detected, MeterReport, with_instance_type
 from carbon_sdk.meters.meter import CPU_DOMAINS, Method, ScopeKind
 from carbon_sdk.selftest import BURN_SECONDS, SelfTest, self_test
 from carbon_sdk.settings import Settings
@@ -52,7 +52,7 @@ class Machine:
         memory_bytes: Its memory.
         vendor: Who made it, or which cloud runs it, by DMI.
         instance_type: The cloud's name of it.
-        instance_type_known_by: `setting` or `dmi`.
+        instance_type_known_by: `setting`, `dmi` or `metadata`.
     """
 
     cpu: str | None
@@ -106,7 +106,7 @@ class Grid:
 
     Args:
         place: The place asked for.
-        known_by: Where that was learnt: `setting`, `cloud_region`, `country`, `default`.
+        known_by: Where that was learnt: `setting`, `cloud_region`, `metadata`, `country`, `default`.
         intensity: What holds now; None where nobody answered in time.
         chain: Whom the line would ask, in order.
     """
@@ -238,16 +238,22 @@ async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagn
             warnings.append(_told(fields))
 
     log = Log(hear)
-    async with intensity_chain(settings, log) as (chain, place), asyncio.TaskGroup() as tasks:
+    told = await cloud.told(settings, log) if settings.cloud_metadata else None
+    chained = intensity_chain(dataclasses.replace(settings, cloud_metadata=False), log, told=told)
+    async with chained as (chain, place), asyncio.TaskGroup() as tasks:
         asking = tasks.create_task(_grid(chain, place))
         found = await asyncio.to_thread(find_meters, settings, log)
+        known_by = None if found.instance_type is None else "setting" if settings.instance_type else "dmi"
+        if known_by is None and told is not None and told.instance_type is not None:
+            found = with_instance_type(found, told.instance_type, idle_watts=settings.idle_watts)
+            known_by = "metadata"
         test = await _tested(found, settings, seconds)
     log.flush()
     grid = asking.result()
     shown = [link.problem for link in grid.chain if link.problem is not None]
     return Diagnosis(
         meters=found.reports,
-        machine=_machine(found, settings),
+        machine=_machine(found, known_by),
         quota=_quota(found, settings),
         grid=grid,
         test=test,
@@ -267,7 +273,7 @@ async def _tested(found: Detected, settings: Settings, seconds: float) -> SelfTe
             await asyncio.to_thread(meter.close)
 
 
-def _machine(found: Detected, settings: Settings) -> Machine:
+def _machine(found: Detected, instance_type_known_by: str | None) -> Machine:
     hardware = found.hardware
     architecture = find_architecture(hardware.cpu)
     return Machine(
@@ -279,7 +285,7 @@ def _machine(found: Detected, settings: Settings) -> Machine:
         memory_bytes=hardware.memory_bytes,
         vendor=hardware.system_vendor,
         instance_type=found.instance_type,
-        instance_type_known_by=None if found.instance_type is None else "setting" if settings.instance_type else "dmi",
+        instance_type_known_by=instance_type_known_by,
     )
 
 

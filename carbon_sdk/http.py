@@ -243,6 +243,11 @@ class HTTP:
             headers=dict(headers or {}),
         )
 
+    def open(self) -> None:
+        """Load the libraries now, so that a deadline of the first call does not pay for them."""
+        if self._client is None:
+            self._client = self._new_client()
+
     async def aclose(self) -> None:
         """Close all connections; a second call does nothing."""
         client, self._client = self._client, None
@@ -296,8 +301,7 @@ class HTTP:
         import httpx  # noqa: PLC0415
 
         try:
-            if self._client is None:
-                self._client = self._new_client()
+            self.open()
             async with (
                 asyncio.timeout(self._timeout_seconds),
                 self._client.stream(method, url, **asked) as response,

@@ -131,6 +131,23 @@ class Line:
                 self._log.fault("delivery.close", "not all records could be handed over in time")
             tasks.cancel_scope.cancel()
 
+    @property
+    def terms(self) -> Terms:
+        """What is the same in all records from now on."""
+        return self._terms
+
+    def amend(self, place: Place, terms: Terms) -> None:
+        """Another place and other terms from now on; what was priced so far goes out under the old ones.
+
+        Args:
+            place: Where the energy is used.
+            terms: What is the same in all records.
+        """
+        if self._statement.started_at is not None:
+            self._delivery.offer(self._statement.close())
+        self.place, self._terms = place, terms
+        self._statement.amend(terms)
+
     def estimate(self, cpu_seconds: float, *, in_request: bool) -> SpanShare | None:
         """A provisional answer for CPU used since the last boundary; asked from any thread.
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from carbon_sdk import cloud
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.location import locate
@@ -40,8 +41,15 @@ def find_meters(settings: Settings, log: Log) -> Detected:
     return found
 
 
-def find_place(settings: Settings, log: Log, forgive: Forgive) -> Place:
-    """Where the energy is used; the world where what was set names no place."""
+def find_place(settings: Settings, log: Log, forgive: Forgive, *, final: bool = True) -> Place:
+    """Where the energy is used; the world where what was set names no place.
+
+    Args:
+        settings: What was set.
+        log: Told of a place that is not known.
+        forgive: Told of one that does not exist.
+        final: Nobody else will be asked for it.
+    """
     try:
         return locate(
             zone=settings.zone,
@@ -51,7 +59,7 @@ def find_place(settings: Settings, log: Log, forgive: Forgive) -> Place:
             cloud_provider=settings.cloud_provider,
             cloud_region=settings.cloud_region,
             environment=settings.source,
-            warn=lambda text: log.event("carbon.place", level="warning", problem=text),
+            warn=lambda text: cloud.warn(log, text) if final else None,
         )
     except SettingsError as exc:
         forgive(exc)

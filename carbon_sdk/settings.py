@@ -139,7 +139,7 @@ def _zone(name: str, value: Any) -> str:
 def _address(name: str, value: Any) -> str:
     text = str(value).strip()
     if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#@]*)?", text):
-        raise _refuse(name, "it is not an http address", "Write it as http://10.0.0.7:9100/metrics, without a password")
+        raise _refuse(name, "it is not an http address", "Write it as http://10.0.0.7:9100, without a password")
     return text
 
 
@@ -182,6 +182,7 @@ class Settings:
         reserved_share: Share of the machine that this process's container reserves, 0 to 1.
         instance_type: Cloud instance type, `m5.large`, when it cannot be seen.
         cloud_metadata: Ask the cloud's metadata service for instance type and region (off unless set).
+        cloud_metadata_url: Where it answers, if not at 169.254.169.254.
         zone: Zone key of the grid, as Electricity Maps writes them.
         country: ISO 3166 alpha-2 country, when the zone is not known better.
         latitude: Degrees north; with longitude.
@@ -227,6 +228,7 @@ class Settings:
     reserved_share: float | None = _setting(_SHARE)
     instance_type: str | None = _setting(_text)
     cloud_metadata: bool = _setting(_truth, False)
+    cloud_metadata_url: str | None = _setting(_address)
     zone: str | None = _setting(_zone)
     country: str | None = _setting(_zone)
     latitude: float | None = _setting(_number(-90, 90, "degrees"))

@@ -144,6 +144,10 @@ class Statement:
         self._partial = self._bounded = False
         self._gap_seconds = self._late = self._overcount = 0.0
 
+    def amend(self, terms: Terms) -> None:
+        """Other terms from now on; what was added so far goes with the old ones, so it is empty by now."""
+        self._terms = terms
+
     @property
     def started_at(self) -> datetime | None:
         """Start of the first window in it; None while it is empty."""

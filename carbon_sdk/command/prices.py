@@ -6,6 +6,7 @@ never waits for it.
 
 import asyncio
 import threading
+from dataclasses import replace
 from types import TracebackType
 
 from carbon_sdk.intensity.intensity import Intensity, Place
@@ -81,7 +82,8 @@ class Prices:
         from carbon_sdk.assembly import intensity_chain  # noqa: PLC0415  # half a second that only a provider is worth
 
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        async with intensity_chain(self._settings, self._log) as (chain, _):
+        settings = replace(self._settings, cloud_metadata=False)  # the place is known as well as it will be
+        async with intensity_chain(settings, self._log) as (chain, _):
             while not self._stopping.is_set():
                 self._latest = await chain.intensity(self._place)
                 self._answered.set()

@@ -24,7 +24,7 @@ class Place:
         longitude: Degrees east, -180 to 180.
         cloud_provider: `aws`, `gcp`, `azure`.
         cloud_region: The cloud's own name of the region, `eu-west-1`.
-        known_by: Where this was learnt: `setting`, `cloud_region`, `country`, `default`.
+        known_by: Where this was learnt: `setting`, `cloud_region`, `metadata`, `country`, `default`.
     """
 
     zone: str | None = None

@@ -78,7 +78,7 @@ def locate(
         country: ISO 3166 alpha-2, set by the user.
         latitude: Degrees north, set by the user, with longitude.
         longitude: Degrees east.
-        cloud_provider: `aws`, `gcp`, `azure`, set by the user or found in the metadata.
+        cloud_provider: `aws`, `gcp`, `azure`, set by the user.
         cloud_region: The cloud's own name of its region.
         environment: The process's environment.
         warn: Told when nothing is known.
@@ -103,6 +103,17 @@ def locate(
         return Place(zone=known_zone(country, setting="CARBON_SDK_COUNTRY"), known_by="country")
     warn(WORLD_WARNING)
     return Place(zone=WORLD, known_by="default")
+
+
+def told_place(provider: str, region: str) -> Place | None:
+    """The place that a cloud's metadata service names; None where the table does not hold its region.
+
+    Args:
+        provider: `aws`, `gcp` or `azure`.
+        region: The cloud's own name of the region.
+    """
+    found = region_of(provider, region)
+    return None if found is None else replace(_in_cloud(found, None, None), known_by="metadata")
 
 
 def known_zone(zone: str, *, setting: str = "CARBON_SDK_ZONE") -> str:

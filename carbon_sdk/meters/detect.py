@@ -129,6 +129,23 @@ def detect(
     )
 
 
+def with_instance_type(found: Detected, instance_type: str, *, idle_watts: float | None = None) -> Detected:
+    """The same machine, now that its cloud has told what it calls it: a model that serves rests on that from now on.
+
+    Args:
+        found: As it was detected.
+        instance_type: The cloud's name of the machine.
+        idle_watts: As for `detect`.
+    """
+    reports = found.reports
+    if isinstance(found.cpu, ModelledMeter):
+        rests_on = _estimate(found.hardware, found.cpu.scope, found.memory_bytes, instance_type, idle_watts)
+        found.cpu.rest_on(rests_on.package, rests_on.dram, rests_on.basis)
+        model = MeterReport(meter=found.cpu.name, serves=True, reason=rests_on.basis)
+        reports = tuple(model if report.meter == model.meter else report for report in reports)
+    return replace(found, instance_type=instance_type, reports=reports)
+
+
 def _exporter(url: str | None, *, asked_for: bool, procfs: str | Path, psys: bool) -> Meter:
     if url is None:
         remedy = f"Set {SETTING} to that of node_exporter, Kepler or Scaphandre on this machine"

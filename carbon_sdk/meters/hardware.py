@@ -15,7 +15,11 @@ BYTES_PER_KIB = 1024
 Vendor = Literal["intel", "amd", "unknown"]
 """Who made a CPU: `amd` includes Hygon, whose registers are the same."""
 
+Cloud = Literal["aws", "gcp", "azure"]
+"""The clouds that DMI's strings name."""
+
 _VENDORS: Mapping[str, Vendor] = {"GenuineIntel": "intel", "AuthenticAMD": "amd", "HygonGenuine": "amd"}
+_AZURE_TAG = "7783-7084-3265-9085-8269-3286-77"  # Azure's own, others' Hyper-V has another: cloud-init, DataSourceAzure
 _AMAZON_TYPE = re.compile(r"[a-z0-9-]+\.[a-z0-9-]+")
 _VIRTUAL_PRODUCTS = (
     "Google Compute Engine",
@@ -69,6 +73,7 @@ class Hardware:
         system_vendor: DMI's sys_vendor; None when unknown or unset.
         product_name: DMI's product_name.
         chassis_asset_tag: DMI's chassis_asset_tag, which names Azure.
+        bios_version: DMI's bios_version, which names Amazon on Xen.
     """
 
     cpu: CPU
@@ -76,6 +81,16 @@ class Hardware:
     system_vendor: str | None = None
     product_name: str | None = None
     chassis_asset_tag: str | None = None
+    bios_version: str | None = None
+
+    @property
+    def cloud(self) -> Cloud | None:
+        """Whose machine it is, by DMI; None where that names none of them."""
+        if self.system_vendor == "Amazon EC2" or "amazon" in (self.bios_version or "").lower():
+            return "aws"
+        if self.system_vendor == "Google" or self.product_name == "Google Compute Engine":
+            return "gcp"
+        return "azure" if self.chassis_asset_tag == _AZURE_TAG else None
 
     @property
     def instance_type(self) -> str | None:
@@ -102,6 +117,7 @@ def look(procfs_root: Path = Path("/proc"), sysfs_root: Path = Path("/sys")) -> 
         system_vendor=_set_string(dmi / "sys_vendor"),
         product_name=_set_string(dmi / "product_name"),
         chassis_asset_tag=_set_string(dmi / "chassis_asset_tag"),
+        bios_version=_set_string(dmi / "bios_version"),
     )
 
 

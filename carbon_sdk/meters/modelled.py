@@ -36,14 +36,18 @@ class ModelledMeter:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.scope = scope
-        self.basis = basis
         self.maximum_interval_seconds = FROZEN_INTERVALS * interval_seconds
+        self.rest_on(package, dram, basis)
+        self._monotonic_ns = monotonic_ns
+        self._before: tuple[int, float | None] | None = None
+
+    def rest_on(self, package: PowerCurve, dram: PowerCurve | None, basis: str) -> None:
+        """Other curves from now on: more has become known of the machine."""
+        self.basis = basis
         self._curves: dict[Domain, PowerCurve] = {"package": package}
         if dram is not None:
             self._curves["dram"] = dram
-        self._cpus = scope.cpus
-        self._monotonic_ns = monotonic_ns
-        self._before: tuple[int, float | None] | None = None
+        self._cpus = self.scope.cpus
 
     def read(self) -> Sequence[Reading]:
         """The joules of each domain since the previous call; a gap where the load is not known."""

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from carbon_sdk.meters.detect import Detected, detect
+from carbon_sdk.meters.detect import Detected, detect, with_instance_type
+from carbon_sdk.meters.modelled import ModelledMeter
 from tests.meters.conftest import ProcfsTree, SysfsTree
 
 
@@ -102,6 +103,33 @@ def test_idle_watts_that_are_set_are_the_models_too(procfs: ProcfsTree, tmp_path
     found.cpu.read()
 
     assert found.cpu.basis.endswith("idle set to 40 W")
+
+
+def test_a_model_rests_on_the_instance_type_once_that_is_told(procfs: ProcfsTree, tmp_path: Path) -> None:
+    """A cloud that hides the CPU's name: the same meter goes on, by the part of its instance type."""
+    procfs.cpuinfo("Intel(R) Xeon(R) CPU @ 2.70GHz", numbers=(6, 143, 8), flags="fpu hypervisor")
+    found = seen(procfs, tmp_path)
+    assert isinstance(found.cpu, ModelledMeter)
+    masked = found.cpu.basis
+    found.cpu.read()
+    better = with_instance_type(found, "c3-standard-4")
+    again = with_instance_type(found, "c3-standard-4", idle_watts=7.0)
+
+    assert better.cpu is found.cpu
+    assert better.instance_type == "c3-standard-4"
+    assert "by instance type c3-standard-4" in said(better)["model"][1]
+    assert "by instance type" not in masked
+    assert found.cpu.basis.endswith("idle set to 7 W")
+    assert again.reports != better.reports
+    assert all(reading.energy_joules is not None for reading in found.cpu.read())
+
+
+def test_a_counter_does_not_care_for_the_instance_type(procfs: ProcfsTree, sysfs: Callable[[str], SysfsTree]) -> None:
+    """It is remembered, for the making of the machine."""
+    found = with_instance_type(seen(procfs, sysfs("intel-rapl:0 package-0").root), "m5.metal")
+
+    assert found.instance_type == "m5.metal"
+    assert said(found)["powercap"] == (True, "package-0 by intel-rapl")
 
 
 def test_on_this_machine_something_serves() -> None:
