@@ -9,14 +9,13 @@ import atexit
 import functools
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
-from carbon_sdk.cpu.clock import AccountKind, Clock, Tally, drive
+from carbon_sdk.cpu.clock import AccountKind, Clock, drive, nobody
 from carbon_sdk.errors import CarbonSDKError, SettingsError
 from carbon_sdk.intensity import forecast
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
@@ -113,10 +112,11 @@ class Carbon:
         Raises:
             CarbonSDKError: Another `Carbon` runs in this process.
         """
-        if self._thread is None and not self.disabled:
-            thread = self._begin()
-            if thread is not None and wait_seconds > 0.0:
-                thread.ready.wait(wait_seconds)
+        if self.disabled:
+            return
+        thread = self._thread or self._begin()
+        if thread is not None and wait_seconds > 0.0:
+            thread.ready.wait(wait_seconds)
 
     def _begin(self) -> "_Thread | None":
         with self._lock:
@@ -443,7 +443,7 @@ def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Resu
         if carbon.disabled:
             return await main
         carbon.clock.follow_loop()
-        return cast(Result, await drive(main, Tally(None, deque(maxlen=1))))
+        return cast(Result, await drive(main, nobody()))
 
     try:
         return asyncio.run(measured(), debug=debug)

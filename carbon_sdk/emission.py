@@ -50,6 +50,9 @@ class Emission:
         idle_rule: How idle was told from active.
         requests: Responses that ended (last body byte), or jobs that ended, in this interval.
         errors: Of those, the ones with status 500 or above, or that raised.
+        timeouts: Of the errors, the jobs that ran out of time.
+        cancelled: Of the errors, the jobs that were cancelled.
+        retries: Of the jobs that ended, the runs that repeated an earlier one.
         duration_seconds: Sum of their durations, seconds.
         cpu_seconds: CPU seconds used.
         energy_joules: Active energy over all domains; None if every window was a gap.
@@ -105,6 +108,9 @@ class Emission:
     idle_rule: IdleRule
     requests: int = 0
     errors: int = 0
+    timeouts: int = 0
+    cancelled: int = 0
+    retries: int = 0
     duration_seconds: float = 0.0
     cpu_seconds: float | None = None
     energy_joules: float | None = None

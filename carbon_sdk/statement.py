@@ -49,6 +49,9 @@ class _Line:
     cpu_seconds: float = 0.0
     requests: int = 0
     errors: int = 0
+    timeouts: int = 0
+    cancelled: int = 0
+    retries: int = 0
     duration_seconds: float = 0.0
     approximate: bool = False
     units: dict[str, float] = field(default_factory=dict)
@@ -69,6 +72,9 @@ class _Line:
         self.cpu_seconds += use.cpu_seconds
         self.requests += use.requests
         self.errors += use.errors
+        self.timeouts += use.timeouts
+        self.cancelled += use.cancelled
+        self.retries += use.retries
         self.duration_seconds += use.duration_seconds
         self.approximate |= use.approximate
         for unit, amount in use.units.items():
@@ -102,6 +108,9 @@ class _Running:
     cpu_seconds: float = 0.0
     requests: int = 0
     errors: int = 0
+    timeouts: int = 0
+    cancelled: int = 0
+    retries: int = 0
     duration_seconds: float = 0.0
     joules: dict[Domain, float] = field(default_factory=dict)
     grams: float = 0.0
@@ -114,6 +123,9 @@ class _Running:
         self.cpu_seconds += use.cpu_seconds
         self.requests += use.requests
         self.errors += use.errors
+        self.timeouts += use.timeouts
+        self.cancelled += use.cancelled
+        self.retries += use.retries
         self.duration_seconds += use.duration_seconds
         for domain, joules in entry.joules.items():
             self.joules[domain] = self.joules.get(domain, 0.0) + joules
@@ -194,6 +206,9 @@ class Statement:
                 name=name,
                 requests=line.requests,
                 errors=line.errors,
+                timeouts=line.timeouts,
+                cancelled=line.cancelled,
+                retries=line.retries,
                 duration_seconds=line.duration_seconds,
                 cpu_seconds=line.cpu_seconds,
                 energy_joules=dict(line.joules),
@@ -231,6 +246,9 @@ class Statement:
             idle_policy=terms.idle_policy,
             requests=line.requests,
             errors=line.errors,
+            timeouts=line.timeouts,
+            cancelled=line.cancelled,
+            retries=line.retries,
             duration_seconds=line.duration_seconds,
             cpu_seconds=line.cpu_seconds if own else None,
             partial=self._partial,

@@ -123,6 +123,34 @@ def test_a_forked_childs_step_is_booked_over_several_windows(parent_measures: bo
     assert float(os.read(read, 10)) == pytest.approx(0.35, rel=0.1)
 
 
+def test_a_block_of_a_program_that_is_run_is_a_job() -> None:
+    """It is outermost: of kind worker, its ends counted, also in a task that the program makes; how they ended too."""
+    code = textwrap.dedent(
+        """
+        import asyncio
+        import carbon_sdk
+
+        async def job(error):
+            async with carbon_sdk.track("job"):
+                await asyncio.sleep(0)
+                if error is not None:
+                    raise error
+
+        async def main():
+            errors = None, ValueError(), TimeoutError(), asyncio.CancelledError()
+            await asyncio.gather(*map(job, errors), return_exceptions=True)
+
+        carbon_sdk.run(main())
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    records = [json.loads(line) for line in done.stderr.splitlines() if '"carbon.emission"' in line]
+    (job,) = (record for record in records if record["name"] == "job")
+    assert (job["kind"], job["requests"], job["errors"], job["timeouts"], job["cancelled"]) == ("worker", 4, 3, 1, 1)
+    assert not job["approximate"]
+
+
 async def test_nested_spans_are_exclusive() -> None:
     """Exclusive CPU of nested spans adds up to the outermost's inclusive CPU."""
     async with measured(RecordingSink()):

@@ -56,7 +56,7 @@ IDENTITY: tuple[str, ...] = ("instance", "machine")
 """Who reports."""
 TIMES: tuple[str, ...] = ("window_start", "window_end", "intensity_observed_at", "intensity_valid_until")
 """Kept as microseconds since 1970-01-01T00:00Z."""
-COUNTS: tuple[str, ...] = ("sequence", "requests", "errors")
+COUNTS: tuple[str, ...] = ("sequence", "requests", "errors", "timeouts", "cancelled", "retries")
 UNITS = "units"
 """Kept as a map; null when empty."""
 NUMBERS: tuple[str, ...] = (
@@ -87,7 +87,7 @@ ORDER: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Emissi
 LARGEST_NUMBER = 1e15
 """Bound of every number of a record, so that no sum overflows: 1e15 J is ten days of a large power station."""
 LARGEST_COUNT = 10**12
-"""Bound of requests and errors of one record."""
+"""Bound of every count of one record but its sequence."""
 
 HINTS: Mapping[str, Any] = get_type_hints(Emission)
 KINDS: tuple[str, ...] = get_args(HINTS["kind"])

@@ -318,7 +318,7 @@ def _hold_to(batch: Batch, bounds: Bounds, *, numbers: bool) -> None:
         (pc.less(plain["window_end"], plain["window_start"]), "window_end: lies before window_start"),
     ]
     if numbers:
-        for names, most in ((("requests", "errors"), LARGEST_COUNT), (NUMBERS, LARGEST_NUMBER)):
+        for names, most in ((COUNTS[1:], LARGEST_COUNT), (NUMBERS, LARGEST_NUMBER)):
             tests += [(pc.greater(plain[name], most), f"{name}: is above {most:g}") for name in names]
     for test, reason in tests:
         if pc.any(test).as_py():

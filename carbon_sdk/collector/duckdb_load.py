@@ -13,7 +13,7 @@ from carbon_sdk.collector.report import PROCESS_MEASURES, SLOT_SECONDS
 _ROW = ("instance_id", "machine_id", "account_id", "provenance_id", *TIMES, *COUNTS, UNITS, *NUMBERS)
 _SLOT = f"window_start // {SLOT_SECONDS}000000 * {SLOT_SECONDS}"
 
-INSERT_RECORDS = f"insert into records select {', '.join(_ROW)} from incoming"
+INSERT_RECORDS = f"insert into records by name select {', '.join(_ROW)} from incoming"
 INSERT_ROLLUP = (
     f"insert into rollup select {_SLOT}, {SLOT_SECONDS}, account_id, provenance_id, "
     + ", ".join(f"sum({one.expression})" for one in PROCESS_MEASURES)

@@ -57,7 +57,11 @@ _VERSION_1 = (
     "account_id integer not null, provenance_id integer not null, first_g double, new_g double)",
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1,)
+_VERSION_2 = tuple(
+    f"alter table records add column if not exists {name} bigint" for name in ("timeouts", "cancelled", "retries")
+)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2)
 VERSION = len(MIGRATIONS)
 """The version that this collector reads and writes."""
 

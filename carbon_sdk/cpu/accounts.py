@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 AccountKind = Literal["request", "worker", "span", "background", "sdk", "other"]
+Outcome = Literal["done", "failed", "timed_out", "cancelled"]
+"""How a run of a job ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,9 @@ class Use:
         cpu_seconds: CPU seconds, exclusive of nested spans.
         requests: Responses (last body byte sent) or outermost tracked jobs that ended.
         errors: Of those, the ones with status 500 or above, or that raised.
+        timeouts: Of the errors, the ones that ran out of time.
+        cancelled: Of the errors, the ones that were cancelled.
+        retries: Runs that repeat an earlier run of the same job, however they ended.
         duration_seconds: Sum of the durations of those that ended.
         gpu_seconds: Seconds of this window in which a span of this account said that it uses a GPU; a moment in which n
             such spans are open counts 1/n for each.
@@ -65,6 +70,9 @@ class Use:
     cpu_seconds: float = 0.0
     requests: int = 0
     errors: int = 0
+    timeouts: int = 0
+    cancelled: int = 0
+    retries: int = 0
     duration_seconds: float = 0.0
     gpu_seconds: float = 0.0
     approximate: bool = False

@@ -1,6 +1,7 @@
 """The door of the CPU account: who used the CPU of this process, window by window."""
 
 import asyncio
+import operator
 import sys
 import threading
 import time
@@ -8,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 
 from carbon_sdk.cpu import handover, watch
-from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, Origin, SpanUse, Use
+from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, Origin, Outcome, SpanUse, Use
 from carbon_sdk.cpu.children import Children
 from carbon_sdk.cpu.driver import (
     LOCK,
@@ -23,6 +24,7 @@ from carbon_sdk.cpu.driver import (
     Tally,
     current,
     drive,
+    nobody,
 )
 from carbon_sdk.cpu.hooks import bound, follow_callbacks, follow_children, follow_tasks, follow_threads
 from carbon_sdk.cpu.tasks import TaskFactory, followed
@@ -41,6 +43,7 @@ __all__ = [
     "Clock",
     "Cut",
     "Origin",
+    "Outcome",
     "Owner",
     "Slot",
     "SpanUse",
@@ -53,6 +56,7 @@ __all__ = [
     "follow",
     "followed",
     "in_loop",
+    "nobody",
 ]
 
 
@@ -128,14 +132,20 @@ class Clock:
         except OSError as exc:  # no sockets here: a parent that is measured too books this process once more
             self.on_error("cpu.handover", exc)
 
-    def follow_loop(self) -> None:
-        """Follow the tasks that are made in the running loop from now on; cheap where they are followed already."""
+    def follow_loop(self, *, every_task: bool = False) -> None:
+        """Follow the tasks that are made in the running loop from now on; cheap where they are followed already.
+
+        Args:
+            every_task: Also those that are made outside spans, so that a span which opens in one is exact.
+        """
         loop = asyncio.get_running_loop()
         slot = THREAD.slot
-        if slot.loop is loop and slot.clock is self:
+        if slot.loop is loop and slot.clock is self and not every_task:
             return
         with self._lock:
             factory = follow_tasks(loop)
+            if every_task and factory.otherwise is None:
+                factory.otherwise = nobody()
             if factory not in self._factories:
                 self._factories.append(factory)
         follow_threads()
@@ -263,10 +273,14 @@ def _slots() -> list[Slot]:
 
 def _take_counts(tally: Tally, use: Use) -> None:
     """Give what a tally has counted since the last cut to a window's use."""
-    counted = tally.requests, tally.errors, tally.duration_ns
-    use.requests += counted[0] - tally.taken[0]
-    use.errors += counted[1] - tally.taken[1]
-    use.duration_seconds += (counted[2] - tally.taken[2]) / 1e9
+    counted = tally.requests, tally.errors, tally.timeouts, tally.cancelled, tally.retries, tally.duration_ns
+    requests, errors, timeouts, cancelled, retries, duration_ns = map(operator.sub, counted, tally.taken)
+    use.requests += requests
+    use.errors += errors
+    use.timeouts += timeouts
+    use.cancelled += cancelled
+    use.retries += retries
+    use.duration_seconds += duration_ns / 1e9
     tally.taken = counted
     use.approximate |= tally.approximate
     for unit, amount in list(tally.units.items()):

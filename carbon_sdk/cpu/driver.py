@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from types import coroutine
 from typing import Any
 
-from carbon_sdk.cpu.accounts import Account
+from carbon_sdk.cpu.accounts import Account, Outcome
 
 LONG_NS = 100_000  # shorter stretches are booked by the wall clock: a scheduler's slice is 3 ms and more
 STALE_NS = 1_000_000  # without it, CPU used outside spans overcharges by 100 % on a shared core
@@ -81,14 +81,26 @@ class Tally(Owner):
         touched: Where it announces that it has something to give.
     """
 
-    __slots__ = ("approximate", "duration_ns", "errors", "outer", "requests", "span", "taken", "taken_units", "units")
+    __slots__ = (
+        "approximate",
+        "cancelled",
+        "duration_ns",
+        "errors",
+        "outer",
+        "requests",
+        "retries",
+        "span",
+        "taken",
+        "taken_units",
+        "timeouts",
+        "units",
+    )
 
     def __init__(self, account: Account | None, touched: "deque[Owner]") -> None:
         super().__init__(account, touched, THREAD.slot)
-        self.requests = 0
-        self.errors = 0
+        self.requests = self.errors = self.timeouts = self.cancelled = self.retries = 0
         self.duration_ns = 0
-        self.taken = (0, 0, 0)
+        self.taken = (0, 0, 0, 0, 0, 0)
         self.approximate = False
         self.outer: Owner | None = None  # of a span: who owned its thread before it
         self.span: object = None
@@ -106,10 +118,13 @@ class Tally(Owner):
         if not self.dirty:
             self.touch()
 
-    def finish(self, duration_ns: int, *, failed: bool) -> None:
-        """Something of this account has ended."""
+    def finish(self, duration_ns: int, outcome: Outcome, *, repeated: bool = False) -> None:
+        """Something of this account has ended, which may have been a repetition."""
         self.requests += 1
-        self.errors += failed
+        self.errors += outcome != "done"
+        self.timeouts += outcome == "timed_out"
+        self.cancelled += outcome == "cancelled"
+        self.retries += repeated
         self.duration_ns += duration_ns
         if not self.dirty:
             self.touch()
@@ -285,6 +300,11 @@ def outlasting(owner: Owner, whose: Owner) -> Owner:
     while owner is not whose and owner.ended:
         owner = (owner.outer if isinstance(owner, Tally) else None) or whose
     return owner
+
+
+def nobody() -> Owner:
+    """Owns the steps of a task on this thread while no span is open in it: nobody asks what it was given."""
+    return Owner(None, deque(maxlen=1), THREAD.slot)
 
 
 NOT_STARTED = object()

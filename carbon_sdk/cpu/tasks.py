@@ -15,12 +15,15 @@ class TaskFactory:
         before: The factory that the loop had; None for asyncio's own.
     """
 
+    otherwise: Owner | None = None
+    """Owns what is made outside a span, so that a span may open there later; None leaves those tasks alone."""
+
     def __init__(self, before: Any) -> None:
         self.before = before
         self.active = True
 
     def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-        owner = THREAD.slot.owner or current()
+        owner = THREAD.slot.owner or current() or self.otherwise
         if owner is not None and self.active and (type(coro) is CoroutineType or asyncio.iscoroutine(coro)):
             coro = followed(coro, owner)
         if self.before is not None:

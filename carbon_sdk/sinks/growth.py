@@ -36,6 +36,9 @@ def _less(now: Total, last: Total) -> Total:
         now,
         requests=now.requests - last.requests,
         errors=now.errors - last.errors,
+        timeouts=now.timeouts - last.timeouts,
+        cancelled=now.cancelled - last.cancelled,
+        retries=now.retries - last.retries,
         duration_seconds=max(now.duration_seconds - last.duration_seconds, 0.0),
         cpu_seconds=max(now.cpu_seconds - last.cpu_seconds, 0.0),
         energy_joules={

@@ -8,6 +8,7 @@
 | `carbon.requests` | counter | {request} | `carbon.kind`, `carbon.endpoint` |
 | `carbon.request.errors` | counter | {request} | `carbon.kind`, `carbon.endpoint` |
 | `carbon.request.duration` | counter | s | `carbon.kind`, `carbon.endpoint` |
+| `carbon.job.timeouts`, `carbon.job.cancellations`, `carbon.job.retries` | counter | {job} | the same |
 | `carbon.units` | counter | {unit} | `carbon.kind`, `carbon.endpoint`, `carbon.span`, `carbon.unit` |
 | `carbon.intensity` | gauge | g/kW.h | `carbon.zone`, `carbon.source` |
 
@@ -48,6 +49,11 @@ class OpenTelemetrySink:
         self._requests = counter("carbon.requests", "{request}", "Responses or jobs that ended.")
         self._errors = counter("carbon.request.errors", "{request}", "Responses or jobs that failed.")
         self._duration = counter("carbon.request.duration", "s", "Time that responses or jobs took.")
+        self._jobs = {
+            "timeouts": counter("carbon.job.timeouts", "{job}", "Jobs that ran out of time."),
+            "cancelled": counter("carbon.job.cancellations", "{job}", "Jobs that were cancelled."),
+            "retries": counter("carbon.job.retries", "{job}", "Runs of a job that repeated an earlier one."),
+        }
         self._units = counter("carbon.units", "{unit}", "Functional units counted by the service.")
         self._intensity = meter.create_gauge(
             "carbon.intensity", unit="g/kW.h", description="Grams CO2e of a kWh from the grid, as it prices now."
@@ -83,6 +89,9 @@ class OpenTelemetrySink:
             self._requests.add(grown.requests, account)
             self._errors.add(grown.errors, account)
             self._duration.add(grown.duration_seconds, account)
+            if grown.kind == "worker":
+                for name, instrument in self._jobs.items():
+                    instrument.add(getattr(grown, name), account)
         for unit, amount in grown.units.items():
             self._units.add(amount, {**own, "carbon.unit": unit})
 

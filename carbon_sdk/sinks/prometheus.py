@@ -8,6 +8,9 @@
 | `carbon_requests_total` | counter | `kind`, `endpoint` |
 | `carbon_request_errors_total` | counter | `kind`, `endpoint` |
 | `carbon_request_duration_seconds_total` | counter | `kind`, `endpoint` |
+| `carbon_job_timeouts_total` | counter | `kind`, `endpoint` |
+| `carbon_job_cancellations_total` | counter | `kind`, `endpoint` |
+| `carbon_job_retries_total` | counter | `kind`, `endpoint` |
 | `carbon_units_total` | counter | `kind`, `endpoint`, `span`, `unit` |
 | `carbon_intensity_grams_per_kwh` | gauge | `zone`, `source` |
 
@@ -110,6 +113,11 @@ class _Metrics:
         self.requests = counter("carbon_requests_total", "Responses or jobs that ended.")
         self.errors = counter("carbon_request_errors_total", "Responses or jobs that failed.")
         self.duration = counter("carbon_request_duration_seconds_total", "Time that responses or jobs took.")
+        self.jobs = {
+            "timeouts": counter("carbon_job_timeouts_total", "Jobs that ran out of time."),
+            "cancelled": counter("carbon_job_cancellations_total", "Jobs that were cancelled."),
+            "retries": counter("carbon_job_retries_total", "Runs of a job that repeated an earlier one."),
+        }
         self.units = counter("carbon_units_total", "Functional units counted by the service.", "span", "unit")
         self.intensity = Gauge(
             "carbon_intensity_grams_per_kwh",
@@ -132,6 +140,9 @@ class _Metrics:
             self.requests.labels(*account).inc(grown.requests, exemplar if grown.requests else None)
             self.errors.labels(*account).inc(grown.errors)
             self.duration.labels(*account).inc(grown.duration_seconds)
+            if grown.kind == "worker":
+                for name, metric in self.jobs.items():
+                    metric.labels(*account).inc(getattr(grown, name))
         for unit, amount in grown.units.items():
             self.units.labels(*own, unit).inc(amount)
 

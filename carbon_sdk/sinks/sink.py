@@ -37,6 +37,9 @@ class Total:
         name: The account itself; values are exclusive of nested spans.
         requests: Responses or jobs that ended.
         errors: Of those, the ones that failed.
+        timeouts: Of the errors, the jobs that ran out of time.
+        cancelled: Of the errors, the jobs that were cancelled.
+        retries: Of the jobs that ended, the runs that repeated an earlier one.
         duration_seconds: Sum of their durations, s.
         cpu_seconds: CPU seconds used.
         energy_joules: By domain: package, dram, psys, gpu. A domain that was never read is absent.
@@ -54,6 +57,9 @@ class Total:
     energy_joules: Mapping[Domain, float]
     emissions_g: float
     units: Mapping[str, float] = field(default_factory=dict)
+    timeouts: int = 0
+    cancelled: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

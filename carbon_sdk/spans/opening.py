@@ -1,6 +1,7 @@
 """An open span on its thread: it owns what runs until it closes."""
 
 import time
+from asyncio import CancelledError
 from collections.abc import Awaitable
 from types import FrameType
 from typing import Any, TypeVar, cast
@@ -11,6 +12,7 @@ from carbon_sdk.cpu.clock import (
     Account,
     AccountKind,
     Clock,
+    Outcome,
     Owner,
     Tally,
     Watch,
@@ -22,6 +24,15 @@ from carbon_sdk.cpu.clock import (
 from carbon_sdk.spans.span import Estimator, Span
 
 Result = TypeVar("Result")
+
+
+def outcome_of(error: BaseException | None) -> Outcome:
+    """How a block ended that let this error out."""
+    if error is None:
+        return "done"
+    if isinstance(error, CancelledError):
+        return "cancelled"
+    return "timed_out" if isinstance(error, TimeoutError) else "failed"
 
 
 class Opening:
@@ -56,7 +67,7 @@ class Opening:
 
     def _account(self, name: str, kind: AccountKind, outer: Owner | None) -> Account:
         assert self._clock is not None, "only an open span of a running clock has an account"
-        if outer is None:
+        if outer is None or outer.touched is not self._clock.touched:  # nobody's step, or another life's
             return self._clock.account(Account(kind, name, name))
         around = outer.resolve()
         if around is None:
@@ -120,9 +131,9 @@ class Opening:
         if isinstance(self._followed, Watch) and not self._followed.release(tally, outer):
             tally.approximate = True
 
-    def close(self, *, failed: bool) -> None:
-        """The block has ended."""
+    def close(self, outcome: Outcome, *, repeated: bool = False) -> None:
+        """The block has ended, which may have been a repetition."""
         self.pause()
         if self._clock is not None and self._gpu:
             self._clock.move_gpu(self.span.tally)
-        self.span.end(failed=failed)
+        self.span.end(outcome, repeated=repeated)

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from carbon_sdk.cpu.clock import Account, Clock, Tally
+from carbon_sdk.cpu.clock import Account, Clock, Outcome, Tally
 from carbon_sdk.meters.meter import METHODS, Method
 
 
@@ -186,8 +186,8 @@ class Span:
         if self.tally is not None and amount >= 0:
             self.tally.count(unit, amount)
 
-    def end(self, *, failed: bool) -> None:
-        """The block has ended."""
+    def end(self, outcome: Outcome, *, repeated: bool = False) -> None:
+        """The block has ended, which may have been a repetition."""
         duration_ns = time.monotonic_ns() - self._begun_ns
         self.duration_seconds = duration_ns / 1e9
         tally = self.tally
@@ -195,7 +195,7 @@ class Span:
             self._settled.set()
             return
         if self.parent is None and tally.account is not None and tally.account.kind == "worker":
-            tally.finish(duration_ns, failed=failed)
+            tally.finish(duration_ns, outcome, repeated=repeated)
         tally.ended = True
         tally.touch()
 

@@ -10,8 +10,8 @@ from contextlib import ContextDecorator
 from types import FrameType, TracebackType
 from typing import Any, TypeVar, cast
 
-from carbon_sdk.cpu.clock import THREAD, AccountKind, Clock, in_loop
-from carbon_sdk.spans.opening import Opening
+from carbon_sdk.cpu.clock import THREAD, AccountKind, Clock, Outcome, in_loop
+from carbon_sdk.spans.opening import Opening, outcome_of
 from carbon_sdk.spans.span import Estimator, Span
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -19,6 +19,9 @@ Source = Callable[[], tuple[Clock, Estimator] | None]
 """Gives the CPU account of this process and who estimates; None where nothing is measured."""
 Begun = Callable[[], Awaitable[None]]
 """Returns when the meters have been read, where this process is measured and was not yet."""
+
+
+DONE: Outcome = "done"
 
 
 class Track(ContextDecorator):
@@ -51,7 +54,7 @@ class Track(ContextDecorator):
         whose = _who_runs()
         opened = next((one for one in reversed(self._open) if one[0] is whose), self._open[-1])
         self._open.remove(opened)
-        opened[1].close(failed=error is not None)
+        opened[1].close(outcome_of(error))
 
     async def __aenter__(self) -> Span:
         if THREAD.slot.owner is None:
@@ -86,14 +89,15 @@ class Track(ContextDecorator):
 
     def _plain(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            opened, failed = self._opening(), True
+            opened, outcome = self._opening(), DONE
             opened.resume(None)
             try:
-                result = function(*args, **kwargs)
-                failed = False
-                return result
+                return function(*args, **kwargs)
+            except BaseException as exc:
+                outcome = outcome_of(exc)
+                raise
             finally:
-                opened.close(failed=failed)
+                opened.close(outcome)
 
         return call
 
@@ -101,13 +105,14 @@ class Track(ContextDecorator):
         async def call(*args: Any, **kwargs: Any) -> Any:
             if THREAD.slot.owner is None:
                 await self._begun()
-            opened, failed = self._opening(), True
+            opened, outcome = self._opening(), DONE
             try:
-                result = await opened.run(function(*args, **kwargs))
-                failed = False
-                return result
+                return await opened.run(function(*args, **kwargs))
+            except BaseException as exc:
+                outcome = outcome_of(exc)
+                raise
             finally:
-                opened.close(failed=failed)
+                opened.close(outcome)
 
         return call
 
@@ -136,7 +141,7 @@ class Track(ContextDecorator):
                     except BaseException as exc:  # whatever is thrown in is the inner one's to see
                         thrown = exc
             finally:
-                opened.close(failed=failed)
+                opened.close("failed" if failed else "done")
 
         return call
 
@@ -163,7 +168,7 @@ class Track(ContextDecorator):
                     except BaseException as exc:  # whatever is thrown in is the inner one's to see
                         thrown = exc
             finally:
-                opened.close(failed=failed)
+                opened.close("failed" if failed else "done")
 
         return call
 

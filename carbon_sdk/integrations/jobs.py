@@ -1,0 +1,101 @@
+"""What worker frameworks have in common: each run of a job is a span of kind `worker`.
+
+Its endpoint is the queue's and the task's name. A run lasts from the first step of the job's function to its last: what
+the framework does around it (fetching, decoding, acknowledging) is the process's background.
+"""
+
+import sys
+from asyncio import CancelledError, get_running_loop
+from importlib import import_module
+
+from carbon_sdk.carbon import FIRST_READING_SECONDS, Carbon, default
+from carbon_sdk.cpu.clock import Outcome
+from carbon_sdk.spans.opening import Opening, outcome_of
+from carbon_sdk.spans.span import Span
+
+
+class Jobs:
+    """The jobs of one worker process.
+
+    Args:
+        carbon: A `Carbon` built by hand; the process default when None.
+    """
+
+    def __init__(self, carbon: Carbon | None = None) -> None:
+        self._carbon = carbon
+
+    def start(self) -> None:
+        """Start measuring, and wait for the meters' first reading: a job before it would have no joules."""
+        (self._carbon or default()).start(wait_seconds=FIRST_READING_SECONDS)
+
+    async def astart(self) -> None:
+        """`start`, without blocking the loop that awaits it; each task that the loop makes from then on is followed."""
+        await get_running_loop().run_in_executor(None, self.start)
+        clock = (self._carbon or default()).clock
+        if clock.running:
+            clock.follow_loop(every_task=True)
+
+    @staticmethod
+    def load() -> None:
+        """Load what `start` would, in a process whose children will run the jobs: each of them has it then."""
+        import_module("carbon_sdk.assembly")
+
+    def begin(self, queue: str, task: str, *, repeated: bool = False) -> "Job":
+        """A run begins on this thread, in this task.
+
+        Args:
+            queue: Where the job came from.
+            task: What it does.
+            repeated: An earlier run of the same job did not end it.
+        """
+        carbon = self._carbon or default()
+        carbon.start()
+        found = (carbon.clock, carbon) if carbon.clock.running else None
+        opening = Opening(f"{queue} {task}", found, "worker", gpu=False)
+        opening.resume(sys._getframe())
+        return Job(opening, repeated=repeated)
+
+    def close(self) -> None:
+        """Hand everything over; it may take as long as `close_seconds` of the settings."""
+        (self._carbon or default()).close()
+
+    async def aclose(self) -> None:
+        """`close`, without blocking the loop that awaits it."""
+        await (self._carbon or default()).aclose()
+
+
+class Job:
+    """One run of a job.
+
+    Args:
+        opened: Its span.
+        repeated: An earlier run of the same job did not end it.
+    """
+
+    __slots__ = ("_opened", "_repeated", "error")
+
+    def __init__(self, opened: Opening, *, repeated: bool) -> None:
+        self._opened: Opening | None = opened
+        self._repeated = repeated
+        self.error: BaseException | None = None
+        """What the run raised, where that is known before it ends."""
+
+    @property
+    def span(self) -> Span | None:
+        """Its span; None after the end."""
+        return None if self._opened is None else self._opened.span
+
+    def end(self, outcome: Outcome | None = None) -> None:
+        """The run has ended; a second call does nothing.
+
+        Args:
+            outcome: How; by its `error` when None.
+        """
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close(outcome or outcome_of(self.error), repeated=self._repeated)
+
+    def abandon(self, _: object = None) -> None:
+        """Whatever ran it is gone without having ended it."""
+        self.error = self.error or CancelledError()
+        self.end()

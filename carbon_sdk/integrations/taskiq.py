@@ -1,0 +1,85 @@
+"""The middleware for taskiq: each run of a task is a span.
+
+```python
+broker = RedisStreamBroker(url).with_middlewares(CarbonTaskiqMiddleware())
+```
+
+A run lasts from this middleware's `pre_execute` to its `post_execute`, so what stands after it in the list is inside.
+"""
+
+import asyncio
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+try:
+    from taskiq import NoResultError, TaskiqMessage, TaskiqMiddleware, TaskiqResult
+except ImportError as exc:
+    raise ImportError('The taskiq middleware needs taskiq: pip install "carbon-sdk[taskiq]"') from exc
+
+from carbon_sdk.carbon import Carbon
+from carbon_sdk.integrations.jobs import Job, Jobs
+
+QUEUE = "default"
+"""The queue's name where the broker has none."""
+REPEATED = ("_retries", "X-Taskiq-requeue")
+"""Labels in which taskiq counts a task's earlier runs."""
+
+
+class _Running(NamedTuple):
+    """A run, and the one around it where a job runs another in place."""
+
+    job: Job
+    task: "asyncio.Task[Any] | None"
+    outer: "_Running | None"
+
+
+_RUNNING: ContextVar[_Running | None] = ContextVar("carbon_sdk_taskiq", default=None)
+
+
+class CarbonTaskiqMiddleware(TaskiqMiddleware):
+    """Measures each run of a task; nothing of a run is kept on it.
+
+    Args:
+        carbon: A `Carbon` built by hand; the process default when None.
+    """
+
+    def __init__(self, *, carbon: Carbon | None = None) -> None:
+        super().__init__()
+        self._jobs = Jobs(carbon)
+
+    async def startup(self) -> None:
+        """Start with the worker, before its loop makes the tasks that run jobs."""
+        if self.broker.is_worker_process:
+            await self._jobs.astart()
+
+    async def shutdown(self) -> None:
+        """Hand everything over: a worker's process ends without the interpreter's own exit."""
+        if self.broker.is_worker_process:
+            await self._jobs.aclose()
+
+    def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
+        """A run begins."""
+        queue = message.labels.get("queue_name") or getattr(self.broker, "queue_name", None) or QUEUE
+        repeated = any(str(message.labels.get(label) or "0") != "0" for label in REPEATED)
+        job = self._jobs.begin(str(queue), message.task_name, repeated=repeated)
+        task = asyncio.current_task()
+        if task is not None:  # the end of the task ends a run for which `post_execute` was never called
+            task.add_done_callback(job.abandon)
+        _RUNNING.set(_Running(job, task, _RUNNING.get()))
+        return message
+
+    def on_error(self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException) -> None:
+        """The run has raised; one that only wants no result has not failed."""
+        running = _RUNNING.get()
+        if running is not None and not isinstance(exception, NoResultError):
+            running.job.error = exception
+
+    def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
+        """The run has ended."""
+        running = _RUNNING.get()
+        if running is None:
+            return
+        _RUNNING.set(running.outer)
+        if running.task is not None:
+            running.task.remove_done_callback(running.job.abandon)
+        running.job.end()
