@@ -45,6 +45,7 @@ class LinkState:
         failed: Questions that it could not answer.
         last_problem: Why not, the last time, without secrets; None if it never failed.
         last_remedy: What to do about it.
+        well: It answered the last question with a value that is not stale, and the next one is not failing.
         cache: What its cache has seen; None where it has none.
     """
 
@@ -55,6 +56,7 @@ class LinkState:
     failed: int
     last_problem: str | None
     last_remedy: str | None
+    well: bool
     cache: CacheState | None
 
 
@@ -69,6 +71,7 @@ class _Link:
         self.last_remedy: str | None = None
         self._tell = tell
         self._monotonic = monotonic
+        self.well = True
         self.noted = "well"
         """The state that was noted last."""
         self._log_from = -math.inf
@@ -91,15 +94,20 @@ class _Link:
         self._tell("info" if state == "well" else "warning", message)
 
     def state(self) -> LinkState:
+        cache = self.provider.state() if isinstance(self.provider, Cached) else None
+        problem, remedy = self.last_problem, self.last_remedy
+        if cache is not None and cache.last_problem is not None:
+            problem, remedy = cache.last_problem, cache.last_remedy
         return LinkState(
             name=self.provider.name,
             signal=self.provider.signal,
             emission_scope=self.provider.emission_scope,
             answered=self.answered,
             failed=self.failed,
-            last_problem=self.last_problem,
-            last_remedy=self.last_remedy,
-            cache=self.provider.state() if isinstance(self.provider, Cached) else None,
+            last_problem=problem,
+            last_remedy=remedy,
+            well=self.well and (cache is None or cache.failures == 0),
+            cache=cache,
         )
 
 
@@ -193,8 +201,9 @@ class Fallback:
                 problems.append(self._failed(link, exc))
                 continue
             link.answered += 1
+            link.well = value.quality != "stale"
             self._answered_by = link.provider.name
-            if value.quality == "stale":
+            if not link.well:
                 until = value.valid_until.isoformat()
                 link.note("stale", f"{link.provider.name} does not answer; its value valid until {until} serves on")
             elif link.noted != "well":
@@ -240,6 +249,7 @@ class Fallback:
 
     def _failed(self, link: _Link, exc: IntensityError) -> str:
         link.failed += 1
+        link.well = False
         link.last_problem, link.last_remedy = str(exc), remedy_of(exc)
         link.note("failing")
         if not isinstance(link.provider, Cached):

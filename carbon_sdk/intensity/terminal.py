@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from carbon_sdk.intensity.fallback import Fallback, LinkState
 from carbon_sdk.intensity.intensity import Intensity, Place
 
 EIGHTHS = " ▁▂▃▄▅▆▇█"
+LABEL_COLUMNS = 12
+"""Every twelfth bar has its hour below it."""
 WATCH_SECONDS = 5.0
 """How often the view is drawn anew; the cache decides when a source is asked."""
 
@@ -41,7 +44,7 @@ async def show(
         chain: Whom to ask.
         place: Where.
         forecast: Draw the coming hours too.
-        watch: Go on until interrupted.
+        watch: Go on until interrupted; in place on a terminal, one below the other elsewhere.
         as_json: Write one JSON object, a line for each look when watching, instead of drawing.
         stream: Where to; standard output unless given.
         utcnow: Clock.
@@ -52,7 +55,7 @@ async def show(
     """
     out = stream or sys.stdout
     console = Console(file=out)
-    live = Live(console=console, auto_refresh=False) if watch and not as_json else None
+    live = Live(console=console, auto_refresh=False) if watch and not as_json and console.is_terminal else None
     if live is not None:
         live.start()
     try:
@@ -84,19 +87,20 @@ async def _coming(chain: Fallback, place: Place) -> tuple[Sequence[Intensity], s
         return (), str(exc)
 
 
-def bars(values: Sequence[Intensity], *, width: int = 60) -> str:
-    """A forecast as one line of bars, from 0 to its highest value.
+def bars(values: Sequence[Intensity], *, width: int = 60) -> tuple[str, str]:
+    """A forecast as a line of bars, from 0 to its highest value, and the hours below it.
 
     Args:
-        values: In order; more than `width` are thinned out evenly.
+        values: In order, of equal length; where there are more than `width`, each bar is the mean of some.
         width: Characters.
     """
-    if not values:
-        return ""
     step = max(1, -(-len(values) // width))
-    shown = values[::step]
-    highest = max(value.g_per_kwh for value in shown) or 1.0
-    return "".join(EIGHTHS[round(value.g_per_kwh / highest * (len(EIGHTHS) - 1))] for value in shown)
+    groups = [values[index : index + step] for index in range(0, len(values), step)]
+    means = [math.fsum(value.g_per_kwh for value in group) / len(group) for group in groups]
+    highest = max(means, default=0.0) or 1.0
+    drawn = "".join(EIGHTHS[round(mean / highest * (len(EIGHTHS) - 1))] for mean in means)
+    hours = (group[0].observed_at.astimezone(UTC).strftime("%H:%M") for group in groups[::LABEL_COLUMNS])
+    return drawn, "".join(hour.ljust(LABEL_COLUMNS) for hour in hours).rstrip()[: max(len(drawn), 5)]
 
 
 def _view(
@@ -124,10 +128,10 @@ def _view(
         links.add_row(*_link(link))
     parts: list[RenderableType] = [head, facts, Text(), links]
     for link in chain.state():
-        if link.last_problem is not None:
+        if not link.well and link.last_problem is not None:
             parts += [Text(), Text(link.last_problem, style="yellow"), Text(f"{link.last_remedy}.")]
     if coming:
-        parts += [Text(), Text(_span(coming)), Text(bars(coming))]
+        parts += [Text(), Text(_span(coming)), *map(Text, bars(coming))]
     elif problem is not None:
         parts += [Text(), Text(f"no forecast: {problem}", style="yellow")]
     return Group(*parts)
