@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import sys
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from carbon_sdk.assembly import intensity_chain
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.log import Log
-from carbon_sdk.settings import from_environment
+from carbon_sdk.settings import environment, from_environment
 from carbon_sdk.testing import FakeMeter, ManualClock, RecordingSink
 from tests.intensity.sources import latest
 from tests.upstream import (
@@ -129,6 +130,12 @@ def variables(address: str, **more: str) -> dict[str, str]:
         "CARBON_SDK_ZONE": "DE",
         **more,
     }
+
+
+def lately() -> dict[str, Any]:
+    """A truthful answer by this machine's own clock, good for another fifty minutes, also at the end of an hour."""
+    now = datetime.now(UTC)
+    return latest(now, datetime=(now - timedelta(minutes=10)).isoformat())
 
 
 class Asking:
@@ -328,13 +335,56 @@ async def test_a_long_body_does_not_fill_the_memory(serve: Serve, clock: ManualC
     assert peak < 64_000_000
 
 
+async def worker(environ: dict[str, str]) -> asyncio.subprocess.Process:
+    """A process of its own that asks for the intensity and prints it."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "carbon_sdk.cli", "intensity", "--json", env=environ, stdout=asyncio.subprocess.PIPE
+    )
+
+
+async def test_workers_of_a_host_make_one_request_between_them(tmp_path: Path) -> None:
+    """Four processes start at once on a cold shared cache; a fifth comes later."""
+    truth = answer(lately())
+
+    async def slowly(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.3)
+        await truth(writer)
+
+    async with upstream(slowly) as server:
+        shared = {"CARBON_SDK_INTENSITY_CACHE": str(tmp_path), "CARBON_SDK_HTTP_TIMEOUT_SECONDS": "20"}
+        environ = {**environment(), **variables(server.address, **shared)}
+        workers = [await worker(environ) for _ in range(4)]
+        printed = [(await one.communicate())[0] for one in workers]
+        printed.append((await (await worker(environ)).communicate())[0])
+
+    assert [json.loads(text)["quality"] for text in printed] == ["measured"] * 5
+    assert len(server.asked) == 1
+
+
+async def test_a_worker_that_is_killed_while_asking_holds_nobody_up(tmp_path: Path) -> None:
+    """Its lock goes with it."""
+    async with upstream(hang) as server:
+        shared = {"CARBON_SDK_INTENSITY_CACHE": str(tmp_path), "CARBON_SDK_HTTP_TIMEOUT_SECONDS": "20"}
+        environ = {**environment(), **variables(server.address, **shared)}
+        killed = await worker(environ)
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        server.serve = answer(lately())
+        waiting = await worker(environ)
+        killed.kill()
+        printed, _ = await waiting.communicate()
+        await killed.communicate()
+
+    assert json.loads(printed)["quality"] == "measured"
+    assert len(server.asked) == 2
+
+
 @pytest.mark.parametrize("fault", ["truth", *WHOLE_SERVICE])
 async def test_a_record_carries_what_the_chain_answered(
     fault: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """A whole service under each fault: no exception, the average in its records, marked; the truth in the control."""
-    now = datetime.now(UTC)
-    serve, requests = (answer(latest(now)), 1) if fault == "truth" else FAULTS[fault]
+    serve, requests = (answer(lately()), 1) if fault == "truth" else FAULTS[fault]
     sink = RecordingSink()
     async with upstream(serve) as server:
         for name, text in variables(server.address, CARBON_SDK_INTENSITY_CACHE=str(tmp_path / "cache")).items():
