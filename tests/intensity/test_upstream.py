@@ -126,10 +126,15 @@ def variables(address: str, **more: str) -> dict[str, str]:
         "CARBON_SDK_PROVIDER": "electricity_maps,yearly_averages",
         "CARBON_SDK_ELECTRICITY_MAPS_TOKEN": TOKEN,
         "CARBON_SDK_ELECTRICITY_MAPS_BASE_URL": address,
-        "CARBON_SDK_HTTP_TIMEOUT_SECONDS": "0.4",
+        "CARBON_SDK_HTTP_TIMEOUT_SECONDS": "10",
         "CARBON_SDK_ZONE": "DE",
         **more,
     }
+
+
+def patient(fault: str, address: str) -> dict[str, str]:
+    """Likewise, with a short deadline where the fault is to be slow."""
+    return variables(address, **({"CARBON_SDK_HTTP_TIMEOUT_SECONDS": "0.8"} if fault in SLOW else {}))
 
 
 def lately() -> dict[str, Any]:
@@ -194,7 +199,7 @@ async def test_a_fault_is_met_with_the_last_value_then_with_the_average_and_ends
 ) -> None:
     """Measured, stale for three hours, static, and measured again: each marked, with few requests."""
     serve, requests = FAULTS[fault]
-    async with upstream(answer(latest(BEGIN))) as server, asking(variables(server.address), clock) as chain:
+    async with upstream(answer(latest(BEGIN))) as server, asking(patient(fault, server.address), clock) as chain:
         assert await chain.now() == ("electricity_maps", "measured")
         clock.advance((FAILS_AT - BEGIN).total_seconds())
         server.serve, server.asked = serve, []
@@ -324,7 +329,7 @@ async def test_a_long_body_does_not_fill_the_memory(serve: Serve, clock: ManualC
     async with upstream(serve) as server:
         tracemalloc.start()
         try:
-            async with asking(variables(server.address, CARBON_SDK_HTTP_TIMEOUT_SECONDS="30"), clock) as chain:
+            async with asking(variables(server.address), clock) as chain:
                 assert await chain.now() == ("yearly_averages", "static")
             peak = tracemalloc.get_traced_memory()[1]
         finally:
@@ -351,8 +356,7 @@ async def test_workers_of_a_host_make_one_request_between_them(tmp_path: Path) -
         await truth(writer)
 
     async with upstream(slowly) as server:
-        shared = {"CARBON_SDK_INTENSITY_CACHE": str(tmp_path), "CARBON_SDK_HTTP_TIMEOUT_SECONDS": "20"}
-        environ = {**environment(), **variables(server.address, **shared)}
+        environ = {**environment(), **variables(server.address, CARBON_SDK_INTENSITY_CACHE=str(tmp_path))}
         workers = [await worker(environ) for _ in range(4)]
         printed = [(await one.communicate())[0] for one in workers]
         printed.append((await (await worker(environ)).communicate())[0])
@@ -364,8 +368,7 @@ async def test_workers_of_a_host_make_one_request_between_them(tmp_path: Path) -
 async def test_a_worker_that_is_killed_while_asking_holds_nobody_up(tmp_path: Path) -> None:
     """Its lock goes with it."""
     async with upstream(hang) as server:
-        shared = {"CARBON_SDK_INTENSITY_CACHE": str(tmp_path), "CARBON_SDK_HTTP_TIMEOUT_SECONDS": "20"}
-        environ = {**environment(), **variables(server.address, **shared)}
+        environ = {**environment(), **variables(server.address, CARBON_SDK_INTENSITY_CACHE=str(tmp_path))}
         killed = await worker(environ)
         while not server.asked:
             await asyncio.sleep(0.01)
@@ -387,7 +390,8 @@ async def test_a_record_carries_what_the_chain_answered(
     serve, requests = (answer(lately()), 1) if fault == "truth" else FAULTS[fault]
     sink = RecordingSink()
     async with upstream(serve) as server:
-        for name, text in variables(server.address, CARBON_SDK_INTENSITY_CACHE=str(tmp_path / "cache")).items():
+        environ = {**patient(fault, server.address), "CARBON_SDK_INTENSITY_CACHE": str(tmp_path / "cache")}
+        for name, text in environ.items():
             monkeypatch.setenv(name, text)
         async with Carbon(from_environment(), meters=[FakeMeter(20.0)], sinks={"record": sink}), track("job"):
             await asyncio.sleep(0.2)
