@@ -193,7 +193,7 @@ def test_a_span_is_booked_its_own_cpu(shape: Shape, book: Book, loop: Loop) -> N
         runner.run(beside_a_neighbour(main()))
 
     assert book.burned_seconds > 0.015
-    assert book.seconds()["job"] == pytest.approx(book.burned_seconds, rel=0.1, abs=0.002)
+    assert book.seconds()["job"] == pytest.approx(book.burned_seconds, rel=0.15, abs=0.006)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
