@@ -18,7 +18,7 @@ from carbon_sdk.identity import identify
 from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.fallback import Fallback
-from carbon_sdk.intensity.intensity import IntensityProvider, Place
+from carbon_sdk.intensity.intensity import HistoryProvider, IntensityProvider, Place
 from carbon_sdk.intensity.pue import Effectiveness, stated
 from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
@@ -270,6 +270,27 @@ def _http(settings: Settings, timing: Timing) -> HTTP:
         sleep=timing.sleep,
         chance=timing.chance,
     )
+
+
+@asynccontextmanager
+async def history_of(settings: Settings, name: str) -> AsyncIterator[HistoryProvider]:
+    """A provider that knows the past; closed when the block ends.
+
+    Args:
+        settings: Its options.
+        name: Which.
+
+    Raises:
+        SettingsError: There is none of this name, or it knows no past.
+    """
+    async with AsyncExitStack() as stack:
+        http = HTTP()
+        stack.push_async_callback(http.aclose)
+        provider = cast(HistoryProvider, _plugin("provider", PROVIDERS, name, settings, http))
+        stack.push_async_callback(provider.aclose)
+        if not hasattr(provider, "history"):
+            raise SettingsError("--reprice", f"{name} knows no past", "Name a provider that does")
+        yield provider
 
 
 def _refuse(problem: SettingsError) -> None:

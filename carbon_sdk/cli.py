@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from carbon_sdk.emission import Emission
 from carbon_sdk.errors import CarbonSDKError
 from carbon_sdk.log import Log, to_stream
 from carbon_sdk.settings import environment, from_environment
@@ -26,8 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] == ["collector"]:  # it has a parser of its own, `--help` included
-        arguments = argparse.Namespace(command=_collector, words=words[1:])
+    if words[:1] in (["collector"], ["report"]):  # they have parsers of their own, `--help` included
+        chosen = _collector if words[0] == "collector" else _report
+        arguments = argparse.Namespace(command=chosen, words=words[1:])
     else:
         arguments = _parser().parse_args(words)
     command: Command = arguments.command
@@ -48,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _extra_of(arguments: argparse.Namespace, module: str) -> str | None:
     """The extra that brings a missing module; None where it is none of ours."""
-    if arguments.command is _collector:
+    if arguments.command in (_collector, _report):
         return "collector" if not module.startswith("carbon_sdk") else None
     return {"fastapi": "demo", "uvicorn": "demo", "rich": "cli"}.get(module)
 
@@ -105,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     doctor.set_defaults(command=_doctor)
 
     commands.add_parser("collector", help="one collector for all services: `carbon-sdk collector --help`")
+    commands.add_parser("report", help="emissions for a greenhouse gas inventory: `carbon-sdk report --help`")
     return parser
 
 
@@ -199,6 +202,21 @@ def _collector(arguments: argparse.Namespace) -> int:
     from carbon_sdk.collector import __main__ as collector  # noqa: PLC0415  # needs the extra `collector`
 
     return collector.main(arguments.words)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from carbon_sdk.assembly import history_of  # noqa: PLC0415  # `demo` and `--help` do not wait for it
+    from carbon_sdk.collector.inventory import command  # noqa: PLC0415  # needs the extra `collector`
+    from carbon_sdk.repricing import reprice  # noqa: PLC0415
+
+    def price_again(provider: str, records: Sequence[Emission]) -> list[Emission | None]:
+        async def ask() -> list[Emission | None]:
+            async with history_of(from_environment(), provider) as history:
+                return [one.emission if one.changed else None for one in await reprice(records, history)]
+
+        return asyncio.run(ask())
+
+    return command.main(arguments.words, price_again)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,28 @@
 """The command line of the collector: serve, token, backup, restore, import, retention."""
 
 import argparse
-import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
-from zoneinfo import ZoneInfo
 
 import duckdb
-import structlog
 
-from carbon_sdk.collector import access, codecarbon, schema
+from carbon_sdk.collector import access, schema
 from carbon_sdk.collector.access import OPEN_PROJECT, SCOPES, Tokens
 from carbon_sdk.collector.app import REQUESTS_PER_SECOND
+from carbon_sdk.collector.commands import commands, do, log_to_stderr, zone_named
 from carbon_sdk.collector.dashboard.site import EXEMPT, Site
 from carbon_sdk.collector.dimensions import Limits
 from carbon_sdk.collector.duckdb_open import FILE
 from carbon_sdk.collector.duckdb_store import DuckDBStore, Sizes
 from carbon_sdk.collector.duckdb_upkeep import Retention
+from carbon_sdk.collector.folder import DEFAULT_FOLDER
 from carbon_sdk.collector.intake import IntakeLimits
-from carbon_sdk.collector.server import TOKENS, Command, Serving, ask, run, serve
+from carbon_sdk.collector.server import TOKENS, Serving, run, serve
 from carbon_sdk.collector.store import StoreError
 
-DEFAULT_FOLDER = Path("~/.local/share/carbon_sdk/collector")
-"""Where the collector keeps its data, unless told otherwise (XDG Base Directory: user-specific data)."""
 MEBIBYTE = 1024 * 1024
 
 
@@ -113,20 +108,6 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_serve)
 
 
-def _log() -> Callable[..., object]:
-    """JSON lines on stderr: `log(event, **fields)`."""
-    logger = structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
-        wrapper_class=structlog.BoundLogger,
-    )
-
-    def log(event: str, **fields: object) -> None:
-        logger.info(event, **fields)
-
-    return log
-
-
 def _retention_of(arguments: argparse.Namespace) -> Retention:
     return Retention(
         raw_days=arguments.raw_days,
@@ -136,7 +117,7 @@ def _retention_of(arguments: argparse.Namespace) -> Retention:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    log = _log()
+    log = log_to_stderr()
     retention = _retention_of(arguments)
     store = DuckDBStore(
         arguments.data,
@@ -163,41 +144,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def commands(store: DuckDBStore) -> Mapping[str, Command]:
-    """What a running collector does for the command line, by name."""
-
-    async def backup(asked: Mapping[str, Any]) -> None:
-        await store.backup(Path(asked["file"]))
-
-    async def import_codecarbon(asked: Mapping[str, Any]) -> dict[str, Any]:
-        zone = _zone(asked["tz"])
-        return asdict(await codecarbon.import_file(store, asked["project"], Path(asked["file"]), zone))
-
-    async def retain(_asked: Mapping[str, Any]) -> None:
-        await store.retain()
-
-    return {"backup": backup, "import_codecarbon": import_codecarbon, "retain": retain}
-
-
-def _do(arguments: argparse.Namespace, command: str, **fields: Any) -> Any:
-    """Let the running collector do it, or open the store for it."""
-    running = ask(arguments.data, command, **fields)
-    if running is not None:
-        return running["done"]
-    if not (arguments.data / FILE).exists() and command != "import_codecarbon":
-        raise StoreError(f"there is no store in {arguments.data}; name its folder with --data")
-    kept = _retention_of(arguments) if command == "retain" else Retention()
-
-    async def alone() -> Any:
-        store = await asyncio.to_thread(DuckDBStore, arguments.data, retention=kept, log=_log())
-        try:
-            return await commands(store)[command](fields)
-        finally:
-            await store.aclose()
-
-    return asyncio.run(alone())
-
-
 def _token_make(arguments: argparse.Namespace) -> int:
     token = Tokens(arguments.data / TOKENS).make(arguments.project, arguments.scope)
     sys.stdout.write(f"{token}\n")
@@ -219,7 +165,7 @@ def _token_revoke(arguments: argparse.Namespace) -> int:
 
 
 def _backup(arguments: argparse.Namespace) -> int:
-    _do(arguments, "backup", file=str(arguments.file.absolute()))
+    do(arguments.data, "backup", file=str(arguments.file.absolute()))
     sys.stdout.write(f"{arguments.file}: {arguments.file.stat().st_size} bytes\n")
     return 0
 
@@ -248,9 +194,9 @@ def _restore(arguments: argparse.Namespace) -> int:
 
 def _import_codecarbon(arguments: argparse.Namespace) -> int:
     access.project_name(arguments.project)
-    _zone(arguments.tz)
-    done = _do(
-        arguments,
+    zone_named(arguments.tz)
+    done = do(
+        arguments.data,
         "import_codecarbon",
         file=str(arguments.file.absolute()),
         project=arguments.project,
@@ -263,15 +209,8 @@ def _import_codecarbon(arguments: argparse.Namespace) -> int:
 
 
 def _retention(arguments: argparse.Namespace) -> int:
-    _do(arguments, "retain")
+    do(arguments.data, "retain", retention=_retention_of(arguments))
     return 0
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError) as exc:
-        raise StoreError(f"{name!r} is no time zone; write it as Europe/Berlin") from exc
 
 
 if __name__ == "__main__":

@@ -119,6 +119,19 @@ def check_cuts(query: Query, coarse_until: int, offset_seconds: int) -> None:
             )
 
 
+def units(connection: duckdb.DuckDBPyConnection, query: Query) -> dict[str, dict[str, float]]:
+    """What the services of a project counted: service, unit, amount."""
+    rows = connection.execute(
+        "select service, unit, sum(amount) from unit_rollup join accounts using (account_id) "
+        "where project = ? and slot >= ? and slot < ? group by all order by all",
+        [query.project, _epoch(query.start), _epoch(query.end)],
+    ).fetchall()
+    counted: dict[str, dict[str, float]] = {}
+    for service, unit, amount in rows:
+        counted.setdefault(service, {})[unit] = amount
+    return counted
+
+
 def projects(connection: duckdb.DuckDBPyConnection) -> list[Project]:
     """The projects that have records."""
     rows = connection.execute(

@@ -13,8 +13,9 @@ import asyncio
 import functools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -142,6 +143,16 @@ class DuckDBStore:
         def ask(cursor: duckdb.DuckDBPyConnection) -> list[Figure]:
             duckdb_report.check_cuts(query, get_meta(cursor, "coarse_until"), get_meta(cursor, "day_offset"))
             return figures_of(query, duckdb_report.sums(cursor, query))
+
+        return await self._ask(ask)
+
+    async def units(self, project: str, start: datetime, end: datetime, /) -> Mapping[str, Mapping[str, float]]:
+        """What the services counted; see `Store.units`."""
+
+        def ask(cursor: duckdb.DuckDBPyConnection) -> Mapping[str, Mapping[str, float]]:
+            query = Query(project=project, start=start, end=end)
+            duckdb_report.check_cuts(query, get_meta(cursor, "coarse_until"), get_meta(cursor, "day_offset"))
+            return duckdb_report.units(cursor, query)
 
         return await self._ask(ask)
 

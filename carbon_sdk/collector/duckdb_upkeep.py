@@ -48,7 +48,8 @@ delete from dirty where slot < ? and exists (
         and r.slot + r.seconds > dirty.slot)
 """
 # A copy is laid out over the minutes that it covers. Of the copies of a minute, that of the instance which covers most
-# of it (longest, least gap) is taken; of equals the one that is known longest, so that one instance serves throughout.
+# of it (longest, least gap) is taken; of equals the first by name, so that one instance serves throughout, and the same
+# one in whatever order the copies came.
 _CHOICE = f"""
 insert into machine_rollup
 with spread as (
@@ -75,8 +76,8 @@ with spread as (
     from domains d join dirty using (machine_id, slot) where energy_joules is not null
 ), ranked as (
     select *, energy_joules * g_per_joule as emissions_g,
-        dense_rank() over (partition by machine_id, kind, domain, cell order by covered desc, instance_id) as place
-    from copies
+        dense_rank() over (partition by machine_id, kind, domain, cell order by covered desc, instance) as place
+    from copies join instances using (instance_id)
 )
 select slot, {SLOT_SECONDS}, machine_id, kind, domain, provenance_id,
     {", ".join(f"sum({one.expression})" for one in MACHINE_MEASURES)}
@@ -218,7 +219,8 @@ select r.slot, r.seconds, account_id, provenance_id, sum(r.emissions_g) as first
     sum(r.energy_joules) / 3.6e6 * any_value(n.g_per_kwh) * any_value(p.pue) * any_value(coalesce(p.wall_factor, 1))
         as new_g
 from rollup r join accounts a using (account_id) join provenances p using (provenance_id)
-    join priced n on n.slot = r.slot and n.zone = p.zone
+    join priced n on n.slot = r.slot and n.zone = p.zone and n.place is not distinct from p.place
+        and n.signal = p.intensity_signal and n.scope = p.intensity_scope and n.quality = p.intensity_quality
 where a.project = ? and r.energy_joules is not null and r.seconds = {SLOT_SECONDS}
 group by all
 """
@@ -242,7 +244,10 @@ def reprice(
     slots = [int(price.slot.timestamp()) for price in prices]
     table = pa.table(
         {
-            "zone": pa.array([price.zone for price in prices], pa.string()),
+            **{
+                name: pa.array([getattr(price, name) for price in prices], pa.string())
+                for name in ("zone", "place", "signal", "scope", "quality")
+            },
             "slot": pa.array(slots, pa.int64()),
             "g_per_kwh": pa.array([price.g_per_kwh for price in prices], pa.float64()),
         }

@@ -32,6 +32,8 @@ HEAD_SECONDS = 10.0
 DRAIN_SECONDS = 20
 """Requests under way get so long after SIGTERM."""
 CONNECTIONS = 2_000
+MOST_COMMAND_BYTES = 256 * 1024 * 1024
+"""A command of the command line on this machine: the new prices of ten years' quarters fit in."""
 SOCKET = "control.sock"
 TOKENS = "tokens.json"
 
@@ -243,7 +245,7 @@ async def _control(path: Path, commands: Mapping[str, Command], log: Callable[..
     path.unlink(missing_ok=True)  # noqa: ASYNC240
     before = os.umask(0o177)
     try:
-        server = await asyncio.start_unix_server(answer, path)
+        server = await asyncio.start_unix_server(answer, path, limit=MOST_COMMAND_BYTES)
     except OSError as exc:  # the folder's name is too long for a socket, or its file system has none
         log("collector_without_control", problem=str(exc), remedy="backup and import need the collector stopped")
         yield

@@ -162,15 +162,23 @@ class Repricing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewPrice:
-    """What a kilowatt-hour weighed in a zone during one quarter of an hour.
+    """What a kilowatt-hour weighed in a zone during one quarter of an hour, for the records that this price fits.
 
     Args:
         zone: The zone as it stands in the records.
+        place: The place that they asked for.
+        signal: The signal of their price, which is that of the new one.
+        scope: Its emission scope, likewise.
+        quality: The quality of their price.
         slot: Start of the quarter, UTC.
         g_per_kwh: Grams CO2e per kWh, without PUE.
     """
 
     zone: str
+    place: str | None
+    signal: str
+    scope: str
+    quality: str
     slot: datetime
     g_per_kwh: float
 
@@ -221,6 +229,13 @@ class Store(Protocol):
 
     async def figures(self, query: Query, /) -> Sequence[Figure]:
         """Answer one question of `report`.
+
+        Raises:
+            QueryError: It cuts through what is kept more coarsely.
+        """
+
+    async def units(self, project: str, start: datetime, end: datetime, /) -> Mapping[str, Mapping[str, float]]:
+        """What the services of a project counted from one quarter of an hour up to another: service, unit, amount.
 
         Raises:
             QueryError: It cuts through what is kept more coarsely.

@@ -81,6 +81,12 @@ class Period:
         return {"from": f"{self.start:%Y-%m-%dT%H:%M:%SZ}", "to": f"{self.end:%Y-%m-%dT%H:%M:%SZ}", "tz": self.zone.key}
 
     @property
+    def whole_days(self) -> "Period":
+        """All of the days that it touches."""
+        start, end = _midnight(self.first_day, self.zone), _midnight(self.last_day + timedelta(days=1), self.zone)
+        return Period(start=start, end=end, bucket=_bucket(end - start), zone=self.zone, preset=None)
+
+    @property
     def earlier(self) -> "Period":
         """As many whole days, or as many hours, right before it."""
         first = self.start.astimezone(self.zone)

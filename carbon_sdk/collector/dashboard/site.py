@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -23,6 +22,7 @@ from carbon_sdk.collector.dashboard import quantity
 from carbon_sdk.collector.dashboard.chart import series
 from carbon_sdk.collector.dashboard.compare import compare
 from carbon_sdk.collector.dashboard.endpoint import endpoint
+from carbon_sdk.collector.dashboard.inventory_page import report
 from carbon_sdk.collector.dashboard.login import Login
 from carbon_sdk.collector.dashboard.machines import machines
 from carbon_sdk.collector.dashboard.overview import overview
@@ -42,13 +42,15 @@ HEADERS = {
     )
 }
 Endpoint = Callable[[Request], Awaitable[Response]]
-Page = Callable[[Visit, Store], Awaitable[dict[str, Any]]]
+Page = Callable[[Visit, Store], Awaitable[dict[str, Any] | Response]]
+"""Gathers what a template shows, or answers by itself."""
 PAGES: Mapping[str, tuple[str, Page]] = {
     "": ("overview.html", overview),
     "service": ("service.html", service),
     "endpoint": ("endpoint.html", endpoint),
     "machines": ("machines.html", machines),
     "compare": ("compare.html", compare),
+    "report": ("report.html", report),
     "records": ("records.html", records),
 }
 """Each page by its path below the root: its template, and what gathers its figures."""
@@ -120,16 +122,17 @@ class Site:
                 held = await gather(visit, self._store) if visit.has_records else {}
             except (ValueError, QueryError) as exc:
                 return self._trouble(400, "This cannot be shown", str(exc))
-            except HTTPException as exc:
-                return self._trouble(exc.status_code, "Not found", exc.detail)
             except StoreError as exc:
                 return self._trouble(503, "The collector cannot answer now", str(exc))
-            held |= {"visit": visit, "logout": self._login.logout_value(request)}
-            if not visit.has_records:
-                return self._html("empty.html", address=str(request.base_url).rstrip("/"), **held)
-            return self._html("nothing.html" if held.get("nothing") else template, **held)
+            return held if isinstance(held, Response) else self._filled(request, visit, template, held)
 
         return answer
+
+    def _filled(self, request: Request, visit: Visit, template: str, held: dict[str, Any]) -> Response:
+        held |= {"visit": visit, "logout": self._login.logout_value(request)}
+        if not visit.has_records:
+            return self._html("empty.html", address=str(request.base_url).rstrip("/"), **held)
+        return self._html("nothing.html" if held.get("nothing") else template, **held)
 
     def _data(self, answer: Endpoint) -> Endpoint:
         """What a page's script or a download asks for; an error is told as the API tells it."""

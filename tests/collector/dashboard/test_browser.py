@@ -27,7 +27,9 @@ PAGES = [
     "machines?period=7d",
     "compare?period=24h",
     "records?period=24h",
+    "report?period=7d",
 ]
+PAPER = "report?period=7d&operator=own&format=html"
 TROUBLE = ["?period=never", "?from=2025-01-01&to=2025-01-02"]
 
 
@@ -69,7 +71,7 @@ def test_three_clicks_lead_to_the_endpoint_that_emits_most_and_why(visit: Visit)
     expect(page.get_by_role("row").nth(1)).to_contain_text("POST /invoices/{id}")
 
 
-@pytest.mark.parametrize("path", PAGES + TROUBLE)
+@pytest.mark.parametrize("path", [*PAGES, PAPER, *TROUBLE])
 def test_axe_finds_nothing_to_complain_about(visit: Visit, path: str) -> None:
     """WCAG 2.2 A and AA, contrast among them, in light and in dark."""
     visitor = visit(color_scheme="light")

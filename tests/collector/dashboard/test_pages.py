@@ -19,6 +19,7 @@ PAGES = [
     f"endpoint?{ENDPOINT}",
     "machines?period=7d",
     "compare?period=24h",
+    "report?period=7d",
     "records?period=7d",
 ]
 
@@ -102,6 +103,22 @@ def test_each_machine_stands_once(company: Collector) -> None:
 
     assert page.count(f"<code>{'a' * 12}</code>") == 1
     assert page.count(f"<code>{'b' * 12}</code>") == 1
+
+
+def test_the_report_is_a_page_and_three_files(company: Collector) -> None:
+    """The page loads nothing and allows nothing but its own styles; whole days, whatever the period."""
+    asked = {"period": "24h", "operator": "own"}
+    page = company.client.get("/dashboard/report", params={**asked, "format": "html"})
+    told = company.client.get("/dashboard/report", params={**asked, "format": "json"}).json()
+    csv, book = (company.client.get("/dashboard/report", params={**asked, "format": form}) for form in ("csv", "xlsx"))
+
+    assert "style-src 'sha256-" in page.headers["content-security-policy"]
+    assert told["sha256"] in page.text
+    assert told["sha256"] in csv.text
+    assert book.content.startswith(b"PK")
+    assert "attachment" in book.headers["content-disposition"]
+    for wrong in ({"format": "doc"}, {"format": "html", "operator": "nobody"}):
+        assert company.client.get("/dashboard/report", params=wrong).status_code == 400
 
 
 def test_an_empty_collector_says_how_to_send_the_first_record(start: Callable[..., Collector]) -> None:
