@@ -3,12 +3,27 @@
 let note;
 let shownFor;
 
+function line(name, text) {
+  const [made, left, right] = ["span", "b", "span"].map((tag) => document.createElement(tag));
+  made.className = "known-line";
+  left.textContent = name;
+  right.textContent = text;
+  made.append(left, " ", right);
+  return made;
+}
+
 function show(figure) {
-  const lines = figure.querySelector(".known");
-  if (!lines || shownFor === figure) {
+  if (shownFor === figure) {
     return;
   }
-  note.replaceChildren(...[...lines.children].map((line) => line.cloneNode(true)));
+  const lines = JSON.parse(figure.dataset.known).map(([name, text]) => line(name, text));
+  if (figure.href) {
+    const hint = line("", "");
+    hint.className = "known-hint";
+    hint.textContent = "Follow it to the records behind it.";
+    lines.push(hint);
+  }
+  note.replaceChildren(...lines);
   shownFor?.removeAttribute("aria-describedby");
   shownFor = figure;
   figure.setAttribute("aria-describedby", note.id);
