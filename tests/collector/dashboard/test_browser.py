@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.collector.dashboard.browser import NEEDED, Visit, Visitor, chromium, executable
 from tests.collector.dashboard.conftest import END
-from tests.collector.service import Collector
+from tests.collector.service import Collector, emission
 
 pytestmark = pytest.mark.skipif(executable() is None, reason=NEEDED)
 
+Start = Callable[..., Collector]
 HERE = Path(__file__).parent
 ENDPOINT = "endpoint?service=billing&endpoint=POST+/invoices/%7Bid%7D&period=7d"
 PAGES = [
@@ -150,6 +151,30 @@ def test_the_endpoints_are_ordered_and_narrowed(visit: Visit) -> None:
     page.get_by_role("searchbox").fill("search")
     assert [name.inner_text() for name in names.all() if name.is_visible()] == ["GET /search"]
     expect(page.locator("[data-count]")).to_have_text("1 match")
+
+
+def test_a_long_table_shows_its_first_rows_until_all_are_asked_for(browser: Browser, start: Start) -> None:
+    """The first in whatever order; what is looked for is found among all."""
+    collector = start()
+    collector.send([emission(n, root=f"GET /{n:02d}", name=f"GET /{n:02d}", joules=100.0 - n) for n in range(60)])
+    collector.ask("/v1/reports/totals")
+    visitor = Visitor(browser, str(collector.client.base_url).rstrip("/"))
+    page = visitor.go("service?service=shop&period=7d")
+    seen = page.locator(".sheet[data-sortable] tbody tr:visible")
+
+    expect(seen).to_have_count(25)
+    page.get_by_role("button", name="Endpoint or job").click()
+    page.get_by_role("button", name="Endpoint or job").click()
+    expect(seen).to_have_count(25)
+    expect(seen.first).to_contain_text("GET /59")
+    page.get_by_role("searchbox").fill("/3")
+    expect(seen).to_have_count(10)
+    page.get_by_role("searchbox").fill("")
+    expect(seen).to_have_count(25)
+    page.get_by_role("link", name="Show all 60").click()
+    expect(seen).to_have_count(60)
+    visitor.context.close()
+    assert visitor.problems == []
 
 
 def test_the_week_is_walked_with_the_arrow_keys(visit: Visit) -> None:

@@ -13,12 +13,33 @@ function order(table, column, down) {
   const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
   rows.sort(([one], [other]) => (one < other ? -1 : Number(one > other)) * (down ? -1 : 1));
   body.append(...rows.map(([, row]) => row));
+  foldAway(table);
   [...table.tHead.rows[0].cells].forEach((head, place) => {
     if (place === column) {
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
     } else {
       head.removeAttribute("aria-sort");
     }
+  });
+}
+
+/** Of a long table the first rows are shown, of those that are looked for, until all are asked for. */
+function foldAway(table) {
+  const most = Number(moreOf(table)?.dataset.all ?? Infinity);
+  let place = 0;
+  for (const row of table.tBodies[0].rows) {
+    row.classList.toggle("more", place >= most);
+    place += Number(!row.hidden);
+  }
+}
+
+const moreOf = (table) => table.closest(".card").querySelector("[data-all]");
+
+function makeUnfoldable(table) {
+  moreOf(table)?.addEventListener("click", (event) => {
+    event.preventDefault();
+    table.classList.add("all");
+    event.target.parentElement.remove();
   });
 }
 
@@ -53,6 +74,7 @@ function makeFilterable(card, table) {
       row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
       count += Number(!row.hidden);
     }
+    foldAway(table);
     shown.textContent = wanted ? `${count} match` : before;
   });
 }
@@ -79,6 +101,7 @@ function walk(map) {
 export function bringSheetsToLife() {
   for (const table of document.querySelectorAll("table[data-sortable]")) {
     makeSortable(table);
+    makeUnfoldable(table);
     makeFilterable(table.closest(".card"), table);
   }
   document.querySelectorAll("[data-heat]").forEach(walk);
