@@ -11,6 +11,8 @@ from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.location import locate
 from carbon_sdk.log import Log
 from carbon_sdk.meters.detect import Detected, detect
+from carbon_sdk.meters.estimate import find_socket
+from carbon_sdk.meters.hardware import look
 from carbon_sdk.meters.idle import IdlePower
 from carbon_sdk.settings import Settings
 
@@ -39,6 +41,12 @@ def find_meters(settings: Settings, log: Log) -> Detected:
         if report.remedy is not None:
             log.event("carbon.meter", level="warning", meter=report.meter, problem=report.reason, remedy=report.remedy)
     return found
+
+
+def know_machine(settings: Settings) -> None:
+    """Look this machine up in the tables, which is remembered: a forked child need not do it again."""
+    machine = look(settings.procfs_root, settings.sysfs_root)
+    find_socket(machine, settings.instance_type or machine.instance_type)
 
 
 def find_place(settings: Settings, log: Log, forgive: Forgive, *, final: bool = True) -> Place:

@@ -8,6 +8,7 @@ import sys
 from asyncio import CancelledError, get_running_loop
 from importlib import import_module
 
+from carbon_sdk import plugins
 from carbon_sdk.carbon import FIRST_READING_SECONDS, Carbon, default
 from carbon_sdk.cpu.clock import Outcome
 from carbon_sdk.spans.opening import Opening, outcome_of
@@ -35,10 +36,16 @@ class Jobs:
         if clock.running:
             clock.follow_loop(every_task=True)
 
-    @staticmethod
-    def load() -> None:
+    def load(self) -> None:
         """Load what `start` would, in a process whose children will run the jobs: each of them has it then."""
-        import_module("carbon_sdk.assembly")
+        carbon = self._carbon or default()
+        if carbon.disabled:
+            return
+        for module in ("carbon_sdk.assembly", "structlog"):
+            import_module(module)
+        for group in ("carbon_sdk.providers", "carbon_sdk.sinks"):
+            plugins.names(group)
+        import_module("carbon_sdk.machine").know_machine(carbon.settings)
 
     def begin(self, queue: str, task: str, *, repeated: bool = False) -> "Job":
         """A run begins on this thread, in this task.

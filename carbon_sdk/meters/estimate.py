@@ -10,6 +10,7 @@ package watts (RAPL); the model says nothing of power supply, fans and disks. Th
 machines that it has not seen, is benchmarks/model.py.
 """
 
+import functools
 import itertools
 import math
 import re
@@ -151,6 +152,7 @@ def estimate(
     )
 
 
+@functools.lru_cache(maxsize=8)  # the tables are large, and a machine's meters ask more than once
 def find_socket(hardware: Hardware, instance_type: str | None = None, *, measured: bool = True) -> Socket:
     """The watts of one socket of this machine, by the best rule that applies.
 
