@@ -4,12 +4,13 @@ It loads on carbon_sdk's own thread, so that neither importing the package nor t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
 from carbon_sdk import cloud, embodied, plugins
+from carbon_sdk.budgets import Standing
 from carbon_sdk.cpu.clock import Clock
 from carbon_sdk.embodied import Embodied
 from carbon_sdk.errors import SettingsError, SinkError
@@ -36,6 +37,7 @@ from carbon_sdk.settings import Settings, unknown_variables
 from carbon_sdk.sinks.delivery import Delivery
 from carbon_sdk.sinks.sink import Sink, TotalsSink
 from carbon_sdk.spans.ledger import Ledger
+from carbon_sdk.spending import Spending
 from carbon_sdk.statement import Terms
 from carbon_sdk.timing import Timing
 
@@ -55,6 +57,7 @@ async def assemble(
     provider: IntensityProvider | None,
     sinks: Mapping[str, Sink] | None,
     totals: Sequence[TotalsSink],
+    on_budget_exceeded: Callable[[Standing], object] | None,
     timing: Timing,
     watchers: Sequence[Watcher],
     forgive: Forgive,
@@ -69,6 +72,7 @@ async def assemble(
         provider: Grid intensity; built when None. The static averages stand behind it.
         sinks: By name; built when None.
         totals: Take running totals.
+        on_budget_exceeded: Told of a budget that is exceeded, beside the log.
         timing: The clocks of what asks the network.
         watchers: Told of the line and of each window; more may come later.
         forgive: Told of a setting that cannot be used; it raises, or the default serves instead.
@@ -140,6 +144,7 @@ async def assemble(
             recent=Recent(identity.instance),
             totals=totals,
             watchers=watchers,
+            spending=_spending(stack, settings, identity.service, log, on_budget_exceeded),
             log=log,
             emit_interval_seconds=settings.emit_interval_seconds,
             first_record_seconds=settings.first_record_seconds,
@@ -199,6 +204,31 @@ def _basis(meters: Sequence[Meter], *known: Embodied | Effectiveness | None) -> 
 def misspelt(settings: Settings) -> list[str]:
     """One sentence for each `CARBON_SDK_` variable that means nothing."""
     return unknown_variables(settings.source, {*plugins.names(PROVIDERS), *plugins.names(SINKS), Constant.name})
+
+
+def _spending(
+    stack: AsyncExitStack,
+    settings: Settings,
+    service: str,
+    log: Log,
+    callback: Callable[[Standing], object] | None,
+) -> Spending | None:
+    """What is spent of the budgets of the settings; None where there are none."""
+    if not settings.budgets:
+        return None
+
+    def tell(standing: Standing) -> None:
+        log.event("carbon.budget_exceeded", level="warning", service=service, **standing.to_fields())
+        if callback is not None:
+            try:
+                callback(standing)
+            except Exception as exc:  # the app's own code
+                log.fault("budgets.callback", exc)
+
+    spending = Spending(settings.budgets, service=service, folder=settings.state_folder, tell=tell, fault=log.fault)
+    stack.callback(log.flush)
+    stack.callback(spending.close)
+    return spending
 
 
 def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:

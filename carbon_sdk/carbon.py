@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
+from carbon_sdk.budgets import Standing
 from carbon_sdk.cpu.clock import AccountKind, Clock, drive, nobody
 from carbon_sdk.errors import CarbonSDKError, SettingsError
 from carbon_sdk.intensity import forecast
@@ -49,6 +50,8 @@ class Carbon:
             averages always stand behind it.
         sinks: By name; built from settings when None.
         totals: Sinks that take running totals at each window.
+        on_budget_exceeded: Called on carbon_sdk's own thread with a budget's standing, where the event
+            `carbon.budget_exceeded` is logged too.
         timing: The clocks by which providers are asked and waited for.
         arguments: Fields of `Settings`, above the environment.
 
@@ -64,6 +67,7 @@ class Carbon:
         provider: IntensityProvider | None = None,
         sinks: Mapping[str, Sink] | None = None,
         totals: Sequence[TotalsSink] = (),
+        on_budget_exceeded: Callable[[Standing], object] | None = None,
         timing: Timing | None = None,
         **arguments: Any,
     ) -> None:
@@ -74,6 +78,7 @@ class Carbon:
         self.provider = provider
         self.sinks = sinks
         self.totals = totals
+        self.on_budget_exceeded = on_budget_exceeded
         self.timing = timing or Timing()
         self.forgiving = False
         """A setting that cannot be used is told once and left at its default, instead of raised."""
@@ -348,6 +353,7 @@ class _Thread(threading.Thread):
             provider=carbon.provider,
             sinks=carbon.sinks,
             totals=carbon.totals,
+            on_budget_exceeded=carbon.on_budget_exceeded,
             timing=carbon.timing,
             watchers=carbon._watchers,
             forgive=carbon.forgive,

@@ -9,6 +9,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from carbon_sdk.sinks.delivery import CLOSE_SECONDS, Delivery
 from carbon_sdk.sinks.sink import Totals, TotalsSink
 from carbon_sdk.spans.ledger import Ledger, Page
 from carbon_sdk.spans.span import Span, SpanShare
+from carbon_sdk.spending import Spending
 from carbon_sdk.statement import Statement, Terms
 
 WAITING_PAGES = 600
@@ -56,6 +58,7 @@ class Line:
         recent: Remembers windows.
         totals: Take the running totals at each window.
         watchers: See each window as it closes.
+        spending: Knows how the budgets stand; None where there are none.
         log: Takes faults.
         emit_interval_seconds: Length of a record.
         first_record_seconds: When the first record comes.
@@ -75,6 +78,7 @@ class Line:
         recent: Recent,
         totals: Iterable[TotalsSink],
         watchers: Sequence[Watcher],
+        spending: Spending | None = None,
         log: Log,
         emit_interval_seconds: float,
         first_record_seconds: float,
@@ -90,6 +94,7 @@ class Line:
         self.recent = recent
         self._totals = tuple(totals)
         self._watchers = watchers
+        self._spending = spending
         self._log = log
         self._emit_interval_seconds = emit_interval_seconds
         self._first_record_seconds: float | None = first_record_seconds
@@ -252,19 +257,27 @@ class Line:
                     ),
                     final=figure.ended,
                 )
-        if self._totals:
-            totals = Totals(
-                instance=self._terms.identity.instance,
-                service=self._terms.identity.service,
-                at=page.ended_at,
-                intensity=intensity,
-                accounts=self._statement.totals(),
-            )
-            for sink in self._totals:
-                try:
-                    sink.update(totals)
-                except Exception as exc:
-                    self._log.fault(f"sink.{type(sink).__name__}", exc)
+        if self._totals or self._spending is not None:
+            self._tell_totals(page, intensity)
+
+    def _tell_totals(self, page: Page, intensity: Intensity) -> None:
+        totals = Totals(
+            instance=self._terms.identity.instance,
+            service=self._terms.identity.service,
+            at=page.ended_at,
+            intensity=intensity,
+            accounts=self._statement.totals(),
+        )
+        if self._spending is not None:
+            try:
+                totals = replace(totals, budgets=self._spending.update(totals))
+            except Exception as exc:  # an error of ours: the counters go on
+                self._log.fault("budgets", exc)
+        for sink in self._totals:
+            try:
+                sink.update(totals)
+            except Exception as exc:
+                self._log.fault(f"sink.{type(sink).__name__}", exc)
 
     def _emit(self) -> None:
         self._first_record_seconds = None

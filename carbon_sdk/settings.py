@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from carbon_sdk.budgets import Budget, budgets_of
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.meters.meter import IdlePolicy
 
@@ -136,6 +137,13 @@ def _zone(name: str, value: Any) -> str:
     return text.upper()
 
 
+def _budgets(name: str, value: Any) -> tuple[Budget, ...]:
+    try:
+        return budgets_of(value)
+    except ValueError as exc:
+        raise _refuse(name, str(exc), "Name a TOML file, or give a list of tables as it would hold") from exc
+
+
 def _address(name: str, value: Any) -> str:
     text = str(value).strip()
     if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#@]*)?", text):
@@ -201,6 +209,7 @@ class Settings:
             default when absent, where one fits.
         lifetime_years: Years over which that is spread; 4 when absent.
         sinks: Sinks in order, by name.
+        budgets: What may be spent: a TOML file, or in code a list of its tables.
         state_dir: Folder for state that survives a restart (learnt idle power, spool); XDG state when absent.
         close_seconds: How long closing may take to hand over what is left.
         propagate_to: Hosts, or `.domains`, whose calls carry on whose behalf they are made; none unless set.
@@ -246,6 +255,7 @@ class Settings:
     embodied_g: float | None = _setting(_number(0, 1e9, "grams"))
     lifetime_years: float | None = _setting(_number(0.5, 20, "years"))
     sinks: tuple[str, ...] = _setting(_names, ("structlog",))
+    budgets: tuple[Budget, ...] = _setting(_budgets, ())
     state_dir: Path | None = _setting(_path)
     close_seconds: float = _setting(_number(0, 60, "seconds"), 5.0)
     propagate_to: tuple[str, ...] = _setting(_hosts, ())

@@ -11,6 +11,7 @@
 | `carbon.job.timeouts`, `carbon.job.cancellations`, `carbon.job.retries` | counter | {job} | the same |
 | `carbon.units` | counter | {unit} | `carbon.kind`, `carbon.endpoint`, `carbon.span`, `carbon.unit` |
 | `carbon.intensity` | gauge | g/kW.h | `carbon.zone`, `carbon.source` |
+| `carbon.budget.spent`, `carbon.budget.projected` | gauge | 1 (over the limit) | `carbon.budget` |
 
 The semantic conventions have no names for energy or emissions of code; where they have a name for what an attribute
 says, a request carries it too: `http.request.method`, `http.route`. Adding to an instrument never touches the network:
@@ -58,6 +59,12 @@ class OpenTelemetrySink:
         self._intensity = meter.create_gauge(
             "carbon.intensity", unit="g/kW.h", description="Grams CO2e of a kWh from the grid, as it prices now."
         )
+        self._spent = meter.create_gauge(
+            "carbon.budget.spent", unit="1", description="Spent of a budget in its period, over its limit."
+        )
+        self._projected = meter.create_gauge(
+            "carbon.budget.projected", unit="1", description="What its period will cost at this rate, over its limit."
+        )
         self._growth = Growth()
 
     @classmethod
@@ -73,6 +80,10 @@ class OpenTelemetrySink:
             totals.intensity.g_per_kwh,
             {"carbon.zone": totals.intensity.zone, "carbon.source": totals.intensity.source},
         )
+        for standing in totals.budgets:
+            for gauge, ratio in ((self._spent, standing.ratio), (self._projected, standing.projected_ratio)):
+                if ratio is not None:
+                    gauge.set(ratio, {"carbon.budget": standing.budget.name})
 
     async def aclose(self) -> None:
         """Nothing is held: the provider belongs to the app, which shuts it down."""

@@ -13,6 +13,8 @@
 | `carbon_job_retries_total` | counter | `kind`, `endpoint` |
 | `carbon_units_total` | counter | `kind`, `endpoint`, `span`, `unit` |
 | `carbon_intensity_grams_per_kwh` | gauge | `zone`, `source` |
+| `carbon_budget_spent_ratio` | gauge | `budget` |
+| `carbon_budget_projected_ratio` | gauge | `budget` |
 
 `endpoint` is the account's root and `span` the account: values are exclusive, so a sum over an endpoint is the whole of
 it. There are at most as many label sets as accounts (1,000). In the multi-process mode of prometheus_client
@@ -30,6 +32,7 @@ try:
 except ImportError as exc:
     raise ImportError('The Prometheus sink needs prometheus_client: pip install "carbon-sdk[prometheus]"') from exc
 
+from carbon_sdk.budgets import Standing
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.sinks.growth import Growth
@@ -92,6 +95,8 @@ class PrometheusSink:
             exemplar = self._exemplar(grown.root) if self._exemplar is not None else None
             self._metrics.add(grown, dict(exemplar) if exemplar else None)
         self._metrics.price(totals.intensity)
+        for standing in totals.budgets:
+            self._metrics.stand(standing)
 
     async def aclose(self) -> None:
         """Take down the server, if there is one; the counters stay where they are."""
@@ -119,12 +124,16 @@ class _Metrics:
             "retries": counter("carbon_job_retries_total", "Runs of a job that repeated an earlier one."),
         }
         self.units = counter("carbon_units_total", "Functional units counted by the service.", "span", "unit")
-        self.intensity = Gauge(
-            "carbon_intensity_grams_per_kwh",
-            "Grams CO2e of a kWh from the grid, as it prices now.",
-            ("zone", "source"),
-            registry=registry,
-            multiprocess_mode="mostrecent",
+
+        def gauge(name: str, says: str, *labels: str) -> Gauge:
+            return Gauge(name, says, labels, registry=registry, multiprocess_mode="mostrecent")
+
+        self.intensity = gauge(
+            "carbon_intensity_grams_per_kwh", "Grams CO2e of a kWh from the grid, as it prices now.", "zone", "source"
+        )
+        self.spent = gauge("carbon_budget_spent_ratio", "Spent of a budget in its period, over its limit.", "budget")
+        self.projected = gauge(
+            "carbon_budget_projected_ratio", "What a budget's period will cost at this rate, over its limit.", "budget"
         )
         self._priced_by: tuple[str, str] | None = None
 
@@ -145,6 +154,11 @@ class _Metrics:
                     metric.labels(*account).inc(getattr(grown, name))
         for unit, amount in grown.units.items():
             self.units.labels(*own, unit).inc(amount)
+
+    def stand(self, standing: Standing) -> None:
+        for gauge, ratio in ((self.spent, standing.ratio), (self.projected, standing.projected_ratio)):
+            if ratio is not None:
+                gauge.labels(standing.budget.name).set(ratio)
 
     def price(self, intensity: Intensity) -> None:
         priced_by = (intensity.zone, intensity.source)

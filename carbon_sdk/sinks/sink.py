@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from carbon_sdk.budgets import Standing
 from carbon_sdk.emission import Emission, Kind
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.meters.meter import Domain
@@ -72,6 +73,7 @@ class Totals:
         at: End of the window, UTC.
         intensity: What priced the window.
         accounts: One total for each account.
+        budgets: How each budget stands.
     """
 
     instance: str
@@ -79,6 +81,7 @@ class Totals:
     at: datetime
     intensity: Intensity
     accounts: Sequence[Total]
+    budgets: Sequence[Standing] = ()
 
 
 class TotalsSink(Protocol):

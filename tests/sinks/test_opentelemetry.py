@@ -16,7 +16,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExpor
 from opentelemetry.sdk.resources import Resource
 
 from carbon_sdk.sinks.opentelemetry import OpenTelemetrySink
-from tests.sinks.totals import total, totals
+from tests.sinks.totals import standing, total, totals
 
 Export = metrics_service_pb2.ExportMetricsServiceRequest
 Answer = metrics_service_pb2.ExportMetricsServiceResponse
@@ -68,6 +68,14 @@ def test_a_job_has_no_route(reader: InMemoryMetricReader, sink: OpenTelemetrySin
     job = {"carbon.kind": "worker", "carbon.endpoint": "mail send"}
     assert points(reader, "carbon.requests") == [(job, 1)]
     assert points(reader, "carbon.units") == [({**job, "carbon.span": "mail send", "carbon.unit": "tokens"}, 7.0)]
+
+
+def test_budgets_stand_as_shares_of_their_limit(reader: InMemoryMetricReader, sink: OpenTelemetrySink) -> None:
+    """What is not known yet has no point."""
+    sink.update(totals(budgets=[standing(spent=12.0, projected=None)]))
+
+    assert points(reader, "carbon.budget.spent") == [({"carbon.budget": "day"}, 1.2)]
+    assert points(reader, "carbon.budget.projected") == []
 
 
 def test_energy_that_was_never_read_has_no_point(reader: InMemoryMetricReader, sink: OpenTelemetrySink) -> None:

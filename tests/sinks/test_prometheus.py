@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.sinks.prometheus import PrometheusSink
 from carbon_sdk.testing import FixedIntensity
-from tests.sinks.totals import total, totals
+from tests.sinks.totals import standing, total, totals
 
 OWN = {"kind": "request", "endpoint": "GET /a", "span": "GET /a"}
 ACCOUNT = {"kind": "request", "endpoint": "GET /a"}
@@ -100,6 +100,19 @@ def test_the_gauge_of_the_grid_follows_zone_and_source() -> None:
 
     assert value(registry, "carbon_intensity_grams_per_kwh", {"zone": "FR", "source": "fixed"}) == 50.0
     assert value(registry, "carbon_intensity_grams_per_kwh", {"zone": "DE", "source": "fixed"}) is None
+
+
+def test_budgets_stand_as_shares_of_their_limit() -> None:
+    """What is not known yet has no line."""
+    registry = CollectorRegistry()
+
+    PrometheusSink(registry).update(
+        totals(budgets=[standing(spent=12.0, projected=None), standing(name="all", spent=5.0, projected=30.0)])
+    )
+
+    assert value(registry, "carbon_budget_spent_ratio", {"budget": "day"}) == 1.2
+    assert value(registry, "carbon_budget_projected_ratio", {"budget": "day"}) is None
+    assert value(registry, "carbon_budget_projected_ratio", {"budget": "all"}) == 3.0
 
 
 def test_exemplars_lead_from_a_counter_to_a_trace() -> None:

@@ -1,7 +1,9 @@
 """Running totals for tests of the sinks that take them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from carbon_sdk.budgets import Standing, budgets_of
 from carbon_sdk.emission import Kind
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.meters.meter import Domain
@@ -44,6 +46,7 @@ def totals(
     instance: str = "a" * 16,
     at: datetime = datetime(2026, 3, 29, 12, tzinfo=UTC),
     intensity: Intensity | None = None,
+    budgets: Sequence[Standing] = (),
 ) -> Totals:
     """The totals of one window."""
     return Totals(
@@ -52,4 +55,12 @@ def totals(
         at=at,
         intensity=FixedIntensity().answer if intensity is None else intensity,
         accounts=accounts,
+        budgets=budgets,
     )
+
+
+def standing(*, spent: float | None, projected: float | None, name: str = "day") -> Standing:
+    """How a budget of ten grams a day stands."""
+    (budget,) = budgets_of([{"name": name, "grams_per_day": 10}])
+    noon = datetime(2026, 3, 29, 12, tzinfo=UTC)
+    return Standing(budget=budget, started_at=noon, ends_at=noon, spent=spent, projected=projected)
