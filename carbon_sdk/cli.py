@@ -93,7 +93,12 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
 
     explain = commands.add_parser("explain", help="show how a record's figures come about, with its own numbers")
-    explain.add_argument("record", help="a record's JSON, a file of records (JSON, or a line for each), or - for stdin")
+    explain.add_argument(
+        "record",
+        help="a record's JSON; a file of records (JSON, or a line for each); - for stdin; "
+        "or its key INSTANCE/SEQUENCE at the collector of CARBON_SDK_COLLECTOR_URL",
+    )
+    explain.add_argument("--project", help="the collector's project, where the token does not say it")
     explain.add_argument("--json", action="store_true", help="print one JSON object, a line for each record")
     explain.set_defaults(command=_explain)
 
@@ -175,10 +180,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from carbon_sdk import told_records  # noqa: PLC0415  # `demo` and `--help` do not wait for it
+    from carbon_sdk import asked_record, told_records  # noqa: PLC0415  # `demo` and `--help` do not wait for it
     from carbon_sdk.explain import explain  # noqa: PLC0415
 
-    explanations = [explain(record) for record in told_records.read(arguments.record)]
+    if asked_record.is_key(arguments.record):
+        record, repriced = asyncio.run(asked_record.ask(arguments.record, from_environment(), arguments.project))
+        explanations = [explain(record, repriced=repriced)]
+    else:
+        explanations = [explain(record) for record in told_records.read(arguments.record)]
     if arguments.json:
         sys.stdout.writelines(json.dumps(one.to_object()) + "\n" for one in explanations)
     else:

@@ -164,6 +164,20 @@ class Answers:
         body = await anyio.to_thread.run_sync(write, records)
         return _file(body, form, f"records.{form}", cursor)
 
+    async def record(self, request: Request) -> Response:
+        """`GET /v1/records/{instance}/{sequence}`: the record of a key, with its second price if it has one."""
+        project = project_of(request, "read")
+        if isinstance(project, Response):
+            return project
+        instance, sequence = request.path_params["instance"], request.path_params["sequence"]
+        if sequence >= 2**63:
+            return problem(404, "there is no such record")
+        record, second = await self._store.record(project, instance, sequence)
+        found = list(export.objects(record))
+        if not found:
+            return problem(404, "there is no such record; single records are kept for a while only")
+        return JSONResponse({"record": found[0], "repriced": None if second is None else _plain(second)})
+
     async def repricings(self, request: Request) -> Response:
         """`GET /v1/repricings`: which stretches of the past have a second price."""
         project = project_of(request, "read")

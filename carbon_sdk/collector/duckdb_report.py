@@ -10,7 +10,7 @@ import pyarrow as pa
 from carbon_sdk.collector.columns import COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
 from carbon_sdk.collector.figure import Sums
 from carbon_sdk.collector.report import DAY_SECONDS, Dimension, Query
-from carbon_sdk.collector.store import Project, QueryError, Repricing, Selection
+from carbon_sdk.collector.store import Project, QueryError, Repricing, SecondPrice, Selection
 
 _PLACES: Mapping[Dimension, str] = {
     "service": "a.service",
@@ -178,28 +178,63 @@ def records(connection: duckdb.DuckDBPyConnection, selection: Selection) -> pa.T
         conditions.append(
             "(r.window_start, r.instance_id, r.sequence) > ($after_start, $after_instance, $after_sequence)"
         )
-    columns = [
-        "i.instance",
-        "a.service",
-        "m.machine",
-        "a.kind",
-        "a.root",
-        "a.name",
-        "a.origin_service",
-        "a.origin_endpoint",
-        *(f"make_timestamp(r.{name}) as {name}" for name in TIMES),
-        *(f"r.{name}" for name in (*COUNTS, UNITS, *NUMBERS)),
-        *(f'p."{name}"' if name != "place" else "p.place as place" for name in PROVENANCE),
-        "[r.window_start, r.instance_id, r.sequence] as _after",
-    ]
     text = f"""
-        select {", ".join(columns)} from records r
-        join accounts a using (account_id) join provenances p using (provenance_id)
-        join machines m using (machine_id) join instances i using (instance_id)
+        {_RECORDS}
         where {" and ".join(conditions)} {_conditions(selection.filters, _RECORD_PLACES, parameters)}
         order by r.window_start, r.instance_id, r.sequence limit $limit
     """
     return connection.sql(text, params=parameters).to_arrow_table()
+
+
+_COLUMNS = (
+    "i.instance",
+    "a.service",
+    "m.machine",
+    "a.kind",
+    "a.root",
+    "a.name",
+    "a.origin_service",
+    "a.origin_endpoint",
+    *(f"make_timestamp(r.{name}) as {name}" for name in TIMES),
+    *(f"r.{name}" for name in (*COUNTS, UNITS, *NUMBERS)),
+    *(f'p."{name}"' if name != "place" else "p.place as place" for name in PROVENANCE),
+    "[r.window_start, r.instance_id, r.sequence] as _after",
+)
+_RECORDS = f"""
+select {", ".join(_COLUMNS)} from records r
+join accounts a using (account_id) join provenances p using (provenance_id)
+join machines m using (machine_id) join instances i using (instance_id)
+"""
+_OF_KEY = "where a.project = $project and i.instance = $instance and r.sequence = $sequence"
+_SECOND_PRICE = f"""
+select n.repricing_id, g.made_us, g.source,
+    n.new_g / s.energy_joules * 3.6e6 / (any_value(p.pue) * any_value(coalesce(p.wall_factor, 1))) as g_per_kwh
+from records r join accounts a using (account_id) join provenances p using (provenance_id)
+join instances i using (instance_id)
+join repriced n on n.account_id = r.account_id and n.provenance_id = r.provenance_id
+    and r.window_start >= n.slot * 1000000 and r.window_start < (n.slot + n.seconds) * 1000000
+join repricings g using (repricing_id)
+join (
+    select slot, seconds, account_id, provenance_id, sum(energy_joules) as energy_joules from rollup group by all
+) s on s.slot = n.slot and s.seconds = n.seconds and s.account_id = n.account_id and s.provenance_id = n.provenance_id
+{_OF_KEY} and s.energy_joules > 0
+group by n.repricing_id, g.made_us, g.source, n.new_g, s.energy_joules
+order by n.repricing_id desc limit 1
+"""
+
+
+def record(
+    connection: duckdb.DuckDBPyConnection, project: str, instance: str, sequence: int
+) -> tuple[pa.Table, SecondPrice | None]:
+    """The raw record of a key, and its second price."""
+    key = {"project": project, "instance": instance, "sequence": sequence}
+    found = connection.sql(f"{_RECORDS} {_OF_KEY}", params=key).to_arrow_table()
+    row = connection.execute(_SECOND_PRICE, key).fetchone() if found.num_rows else None
+    if row is None:
+        return found, None
+    number, made_us, source, g_per_kwh = row
+    made_at = _moment(made_us // 1_000_000)
+    return found, SecondPrice(repricing_id=number, made_at=made_at, source=source, g_per_kwh=g_per_kwh)
 
 
 def _epoch(moment: datetime) -> int:

@@ -45,6 +45,7 @@ from carbon_sdk.collector.store import (
     Project,
     QueryError,
     Repricing,
+    SecondPrice,
     Selection,
     StoreError,
 )
@@ -163,6 +164,10 @@ class DuckDBStore:
     async def records(self, selection: Selection, /) -> pa.Table:
         """Raw records; see `Store.records`."""
         return await self._ask(lambda cursor: duckdb_report.records(cursor, selection))
+
+    async def record(self, project: str, instance: str, sequence: int, /) -> tuple[pa.Table, SecondPrice | None]:
+        """One raw record; see `Store.record`."""
+        return await self._ask(lambda cursor: duckdb_report.record(cursor, project, instance, sequence))
 
     async def reprice(self, project: str, source: str, prices: Sequence[NewPrice], /) -> Repricing:
         """Price stored energy again; see `Store.reprice`."""

@@ -179,6 +179,17 @@ def document() -> dict[str, Any]:
                 records,
                 _answer("Records; X-Next-Cursor where there are more.", *(MEDIA[f] for f in FORMATS)),
             ),
+            "/v1/records/{instance}/{sequence}": {
+                "get": {
+                    "summary": "The record of a key, and its second price",
+                    "parameters": [_PROJECT],
+                    "responses": {
+                        "200": _answer("`record`, and `repriced` or null."),
+                        **_ERRORS,
+                        "404": _answer("There is no such record."),
+                    },
+                }
+            },
             "/v1/repricings": _get("Stretches with a second price", [_PROJECT], _answer("The repricings.")),
             "/healthz": {"get": {"summary": "The process runs", "responses": {"200": _answer("It does.")}}},
             "/readyz": {

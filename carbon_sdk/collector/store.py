@@ -161,6 +161,23 @@ class Repricing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecondPrice:
+    """What a record would weigh by its newest repricing.
+
+    Args:
+        repricing_id: Which.
+        made_at: When it was made, UTC.
+        source: Whose intensities were used.
+        g_per_kwh: Grams CO2e per kWh, without PUE.
+    """
+
+    repricing_id: int
+    made_at: datetime
+    source: str
+    g_per_kwh: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewPrice:
     """What a kilowatt-hour weighed in a zone during one quarter of an hour, for the records that this price fits.
 
@@ -246,6 +263,9 @@ class Store(Protocol):
 
     async def records(self, selection: Selection, /) -> pa.Table:
         """Raw records with every field of `Emission` as a column, oldest first, and the column `place` to page by."""
+
+    async def record(self, project: str, instance: str, sequence: int, /) -> tuple[pa.Table, SecondPrice | None]:
+        """The raw record of a key, as one row or none, and its second price, if it has one."""
 
     async def reprice(self, project: str, source: str, prices: Sequence[NewPrice], /) -> Repricing:
         """Price stored energy again; the first price stays."""
