@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from carbon_sdk import Carbon, Settings, track
+from carbon_sdk import Carbon, Settings, plugins, track
+from carbon_sdk.assembly import PROVIDERS, SINKS
 from carbon_sdk.emission import Emission
+from carbon_sdk.intensity.location import locate
+from carbon_sdk.settings import from_environment, unknown_variables
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -75,6 +79,40 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+NAME = re.compile(r"CARBON_SDK_[A-Z0-9_]*[A-Z0-9]")
+PLUGINS = {*plugins.names(PROVIDERS), *plugins.names(SINKS), "constant"}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.name)
+def test_every_variable_that_a_page_names_is_one(page: Path) -> None:
+    """What is copied from a page does something; `CARBON_SDK_<NAME>_*` stands for a plugin's own."""
+    own = {"CARBON_SDK_NAME", "CARBON_SDK_OUR_DAM_URL"}
+    named = set(NAME.findall(page.read_text(encoding="utf-8"))) - own
+
+    assert unknown_variables(dict.fromkeys(named, "1"), PLUGINS) == []
+
+
+def test_the_manifest_for_kubernetes_sets_what_it_says() -> None:
+    """Its variables, as a node's kubelet would fill them in, are settings: address, place, sinks."""
+    page = (DOCS / "kubernetes.md").read_text(encoding="utf-8")
+    deployment, mount = (yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.S))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    labels = {"app": "shop", "topology.kubernetes.io/region": "eu-central-1"}
+    variables: dict[str, str] = {}
+    for one in (*container["env"], *mount["env"]):
+        path = one.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        label = re.fullmatch(r"metadata\.labels\['(.+)'\]", path or "")
+        value = labels[label[1]] if label else "10.1.2.3" if path == "status.hostIP" else str(one["value"])
+        variables[one["name"]] = re.sub(r"\$\((\w+)\)", lambda match: variables[match[1]], value)
+    settings = from_environment(variables)
+
+    assert settings.exporter_url == "http://10.1.2.3:9100/metrics"
+    assert str(settings.sysfs_root) == "/host/sys" == mount["volumeMounts"][0]["mountPath"]
+    assert str(settings.state_folder) == container["volumeMounts"][0]["mountPath"]
+    assert (settings.service, settings.release, settings.sinks) == ("shop", "1.4.2", ("structlog", "collector"))
+    assert locate(environment=variables).zone == "DE"
 
 
 def blocks() -> list[tuple[str, str]]:
