@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from carbon_sdk import cloud
@@ -22,8 +22,14 @@ Forgive = Callable[[SettingsError], None]
 """Told of a setting that cannot be used; it raises, or the default serves instead."""
 
 
-def find_meters(settings: Settings, log: Log) -> Detected:
-    """The meters that serve here; the log is told once of each that could, or could read more, and how."""
+def find_meters(settings: Settings, log: Log, *, pids: Callable[[], Collection[int]] | None = None) -> Detected:
+    """The meters that serve here; the log is told once of each that could, or could read more, and how.
+
+    Args:
+        settings: Which to look for, and where.
+        log: Takes what does not serve.
+        pids: The processes whose part of the GPUs is wanted; this one alone when None.
+    """
     found = detect(
         sysfs_root=settings.sysfs_root,
         procfs_root=settings.procfs_root,
@@ -36,6 +42,7 @@ def find_meters(settings: Settings, log: Log) -> Detected:
         exporter_url=settings.exporter_url,
         visible_devices=settings.source.get("CUDA_VISIBLE_DEVICES"),
         pci_order=settings.source.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID",
+        pids=pids,
     )
     for report in found.reports:
         if report.remedy is not None:

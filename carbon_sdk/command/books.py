@@ -6,7 +6,7 @@ machine draws when idle, is charged to neither.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 from carbon_sdk.command.prices import Prices
@@ -47,11 +47,11 @@ class CommandClock:
         self._ended = duration_seconds, failed
 
     def cut(self) -> Cut:
-        """What both have used since the last cut."""
+        """What both have used since the last cut; what its processes used of the GPUs is all the command's."""
         command_ns = max(self._cpu_ns(), self._command_ns)  # one that is just being reaped is in neither reading
         own_ns = time.process_time_ns()
         used = {
-            self._account: Use(cpu_seconds=(command_ns - self._command_ns) / NANOSECONDS),
+            self._account: Use(cpu_seconds=(command_ns - self._command_ns) / NANOSECONDS, gpu_seconds=1.0),
             SDK: Use(cpu_seconds=(own_ns - self._own_ns) / NANOSECONDS),
         }
         if self._ended is not None:
@@ -151,16 +151,19 @@ class Books:
 
 
 @contextmanager
-def open_books(settings: Settings, name: str, log: Log) -> Iterator[Callable[[Callable[[], int]], Books]]:
+def open_books(
+    settings: Settings, name: str, log: Log, *, pids: Callable[[], Collection[int]]
+) -> Iterator[Callable[[Callable[[], int]], Books]]:
     """The books of a command of this name, opened by who knows its CPU time; meters are closed at the end.
 
     Args:
         settings: Meters, place, price.
         name: What the account is called.
         log: Takes problems.
+        pids: The command's processes: their part of the GPUs is its.
     """
     with ExitStack() as stack:
-        found = find_meters(settings, log)
+        found = find_meters(settings, log, pids=pids)
         meters = found.meters
         for meter in meters:
             stack.callback(meter.close)

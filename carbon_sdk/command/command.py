@@ -123,7 +123,7 @@ def run(
         family = Family(apart=(witness.pid,))
         group = Group.make(settings.procfs_root) if control_group else None
         try:
-            with open_books(settings, os.path.basename(words[0]), log) as begin:
+            with open_books(settings, os.path.basename(words[0]), log, pids=family.pids) as begin:
                 started = _Started(begin, family, group)
                 pid = started.spawn(words, environment, before)
                 ended = _watch(pid, started, witness, waited_for, progress, progress_seconds)

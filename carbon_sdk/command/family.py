@@ -46,6 +46,8 @@ class Family:
     def __init__(self, *, apart: Collection[int] = ()) -> None:
         self._apart = frozenset(apart)
         self._reaped_ns = 0
+        self._seen: set[int] = set()
+        self._ended: set[int] = set()
         self.complete = _become_subreaper()
         """Whoever loses its parent comes to us; else it goes to somebody else, with what it used."""
 
@@ -61,31 +63,39 @@ class Family:
             if pid in self._apart:
                 continue
             self._reaped_ns += round((usage.ru_utime + usage.ru_stime) * MICROSECONDS) * 1000
+            self._ended.add(pid)
             code = os.waitstatus_to_exitcode(status)
             yield Ended(pid, code if code >= 0 else None, -code if code < 0 else None)
 
     def cpu_ns(self) -> int:
         """CPU nanoseconds that all of them have used, those that have ended included."""
         living_ns = 0
-        for pid in tree.children(os.getpid()):
-            if pid in self._apart:
-                continue
+        for pid in self._children():
             try:
                 living_ns += tree.used_ns(pid)[1]
             except OSError:  # it has been reaped since
                 continue
         return self._reaped_ns + living_ns
 
+    def pids(self) -> set[int]:
+        """Numbers of those that live, and of those that lived at the last question."""
+        living = {pid for child in self._children() for pid in (child, *tree.descendants(child))}
+        pids, self._seen = living | self._seen | self._ended, living
+        self._ended = set()
+        return pids
+
     def living(self) -> dict[int, str]:
         """Names of those that still run, by number."""
         found = {}
-        for child in tree.children(os.getpid()):
-            if child not in self._apart:
-                for pid in (child, *tree.descendants(child)):
-                    name = tree.name(pid)
-                    if name is not None:
-                        found[pid] = name
+        for child in self._children():
+            for pid in (child, *tree.descendants(child)):
+                name = tree.name(pid)
+                if name is not None:
+                    found[pid] = name
         return found
+
+    def _children(self) -> Iterator[int]:
+        return (pid for pid in tree.children(os.getpid()) if pid not in self._apart)
 
     def signal(self, pid: int, number: int) -> None:
         """Send one of them a signal, if it still runs."""

@@ -1,6 +1,6 @@
 """Which meters serve on this machine, and why the others do not: counters before models, the first that serves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,6 +77,7 @@ def detect(
     exporter_url: str | None = None,
     visible_devices: str | None = None,
     pci_order: bool = False,
+    pids: Callable[[], Collection[int]] | None = None,
 ) -> Detected:
     """Look at the machine and open what serves. It never raises: a chosen meter that does not serve is reported.
 
@@ -92,6 +93,7 @@ def detect(
         exporter_url: Where an exporter on this machine serves joules; None asks none.
         visible_devices: CUDA_VISIBLE_DEVICES as this process has it; None where it is not set.
         pci_order: CUDA_DEVICE_ORDER is PCI_BUS_ID.
+        pids: The processes whose part of the GPUs is wanted; this one alone when None.
     """
     machine = hardware.look(Path(procfs_root), Path(sysfs_root))
     groups = cgroup.hierarchies(Path(procfs_root))
@@ -117,7 +119,9 @@ def detect(
         ),
     }
     cpu, reports = _first(builders, choice)
-    gpus, report = _gpus(gpu, lambda: NVMLMeter(procfs=procfs_root, visible=visible_devices, pci_order=pci_order))
+    gpus, report = _gpus(
+        gpu, lambda: NVMLMeter(procfs=procfs_root, visible=visible_devices, pci_order=pci_order, pids=pids)
+    )
     return Detected(
         cpu=cpu,
         gpu=gpus,

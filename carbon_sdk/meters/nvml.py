@@ -10,7 +10,7 @@ import contextlib
 import functools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pynvml  # type: ignore[import-untyped]
@@ -54,6 +54,7 @@ class NVMLMeter:
         procfs: Where /proc is.
         visible: CUDA_VISIBLE_DEVICES as this process has it; None where it is not set.
         pci_order: CUDA_DEVICE_ORDER is PCI_BUS_ID, so that CUDA's indices are NVML's.
+        pids: The processes whose part is wanted; this one alone when None.
         monotonic_ns: The clock that windows are measured with.
         init_seconds: How long the driver may take to wake up.
         read_seconds: How long a reading may take before it counts as hanging.
@@ -71,6 +72,7 @@ class NVMLMeter:
         procfs: str | Path = "/proc",
         visible: str | None = None,
         pci_order: bool = False,
+        pids: Callable[[], Collection[int]] | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         init_seconds: float = INIT_SECONDS,
         read_seconds: float = READ_SECONDS,
@@ -79,6 +81,7 @@ class NVMLMeter:
         self._scope = MachineScope(procfs)
         self._visible = visible
         self._pci_order = pci_order
+        self._pids = pids or (lambda: (os.getpid(),))
         self._monotonic_ns = monotonic_ns
         self._init_seconds = init_seconds
         self._devices: list[Device] = []
@@ -222,23 +225,23 @@ class NVMLMeter:
         visible = visible_devices(
             self._visible, [device.uuid for device in self._devices], indices_known=alike or self._pci_order
         )
-        own_pid, cuda = self._own_pid(), self._cuda_is_open()
+        pids = self._pids()
+        own_pids, cuda = pids if self._pids_are_the_hosts() else None, any(map(self._cuda_is_open, pids))
         return [
-            device.share(own_pid=own_pid, cuda_is_open=cuda) if seen else 0.0
+            device.share(own_pids=own_pids, cuda_is_open=cuda) if seen else 0.0
             for device, seen in zip(self._devices, visible, strict=True)
         ]
 
-    def _own_pid(self) -> int | None:
-        """Our process id on the host; None in a container, where it cannot be known."""
+    def _pids_are_the_hosts(self) -> bool:
+        """Whether process ids mean the same to the driver; in a container they do not."""
         try:
-            namespace = os.readlink(self._procfs / "self/ns/pid")
+            return os.readlink(self._procfs / "self/ns/pid") == INITIAL_PID_NAMESPACE
         except OSError:
-            return None
-        return os.getpid() if namespace == INITIAL_PID_NAMESPACE else None
+            return False
 
-    def _cuda_is_open(self) -> bool:
-        """Whether this process has opened CUDA: NVML alone does not open its memory device."""
-        folder = self._procfs / "self/fd"
+    def _cuda_is_open(self, pid: int) -> bool:
+        """Whether a process has opened CUDA: NVML alone does not open its memory device."""
+        folder = self._procfs / ("self" if pid == os.getpid() else str(pid)) / "fd"
         try:
             return any(_target(folder / name) == "/dev/nvidia-uvm" for name in os.listdir(folder))
         except OSError:

@@ -5,6 +5,7 @@ whole board (nvmlDeviceGetTotalEnergyConsumption and nvmlDeviceGetPowerUsage, NV
 counter holds the CPU and its memory too, so there the power of the GPU's own scope is integrated.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 import pynvml  # type: ignore[import-untyped]
@@ -141,22 +142,22 @@ class Device:
             raise pynvml.NVMLError(value.nvmlReturn)
         return float(value.value.uiVal) * WATTS_PER_MILLIWATT
 
-    def share(self, *, own_pid: int | None, cuda_is_open: bool) -> float | None:
-        """The part of this device's work that was this process's, 0 to 1; None where that is not known.
+    def share(self, *, own_pids: Collection[int] | None, cuda_is_open: bool) -> float | None:
+        """The part of this device's work that was ours, 0 to 1; None where that is not known.
 
         Args:
-            own_pid: Our process id on the host; None in a container.
-            cuda_is_open: This process has opened CUDA.
+            own_pids: Our process ids on the host; None in a container.
+            cuda_is_open: One of ours has opened CUDA.
         """
         if self.lost or self.sliced:
             return None
-        if own_pid is not None:
+        if own_pids is not None:
             samples = self._utilisation()
             if samples is not None:
                 since, self._seen_us = self._seen_us, max([self._seen_us, *(one.timestamp_us for one in samples)])
-                return share_by_utilisation(samples, own_pid=own_pid, since_us=since)
+                return share_by_utilisation(samples, own_pids=own_pids, since_us=since)
         pids = self._processes()
-        return None if pids is None else share_by_processes(pids, own_pid=own_pid, cuda_is_open=cuda_is_open)
+        return None if pids is None else share_by_processes(pids, own_pids=own_pids, cuda_is_open=cuda_is_open)
 
     def _utilisation(self) -> list[Utilisation] | None:
         """Samples since the last ones; None where the card does not support them."""

@@ -26,33 +26,32 @@ class Utilisation:
     percent: int
 
 
-def share_by_utilisation(samples: Sequence[Utilisation], *, own_pid: int, since_us: int) -> float:
-    """This process's part of the utilisation of all, 0 to 1; 0 where nobody used the device.
+def share_by_utilisation(samples: Sequence[Utilisation], *, own_pids: Collection[int], since_us: int) -> float:
+    """Our processes' part of the utilisation of all, 0 to 1; 0 where nobody used the device.
 
     Args:
         samples: What NVML told. Old ones belong to processes that went idle, percents beyond 100 to zombies.
-        own_pid: Our process id on the host.
+        own_pids: Our process ids on the host.
         since_us: The newest timestamp of the answer before.
     """
     usable = [one for one in samples if one.timestamp_us > since_us and 0 <= one.percent <= HIGHEST_PERCENT]
     total = sum(one.percent for one in usable)
-    return sum(one.percent for one in usable if one.pid == own_pid) / total if total else 0.0
+    return sum(one.percent for one in usable if one.pid in own_pids) / total if total else 0.0
 
 
-def share_by_processes(pids: Collection[int], *, own_pid: int | None, cuda_is_open: bool) -> float | None:
-    """This process's part, from who holds a compute context on the device; None where that cannot tell.
+def share_by_processes(pids: Collection[int], *, own_pids: Collection[int] | None, cuda_is_open: bool) -> float | None:
+    """Our processes' part, from who holds a compute context on the device; None where that cannot tell.
 
     Args:
         pids: The host's process ids with a context.
-        own_pid: Ours on the host; None in a container.
-        cuda_is_open: This process has opened CUDA. The only context on a device of ours is then our own.
+        own_pids: Ours on the host; None in a container.
+        cuda_is_open: One of ours has opened CUDA. The only context on a device of ours is then our own.
     """
     if not pids:
         return 0.0
-    if own_pid is not None:
-        if own_pid not in pids:
-            return 0.0
-        return 1.0 if len(pids) == 1 else None
+    if own_pids is not None:
+        ours = sum(pid in own_pids for pid in pids)
+        return 0.0 if not ours else 1.0 if ours == len(pids) else None
     return 1.0 if cuda_is_open and len(pids) == 1 else None
 
 

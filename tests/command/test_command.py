@@ -9,10 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from carbon_sdk.command.books import CommandClock
+from carbon_sdk.cpu.clock import Account
+from carbon_sdk.sampler import Energy, Window
+from carbon_sdk.spans.ledger import Ledger
 
 HERE = Path(__file__).parent
 BURN, KERNEL, SIGNALS = (str(HERE / name) for name in ("burn.py", "kernel.py", "signals.py"))
@@ -271,3 +277,25 @@ def test_a_setting_that_cannot_be_used_is_told_and_the_program_runs(environment:
 
     assert done.returncode == 0
     assert "CARBON_SDK_IDLE_WATTS" in done.stderr
+
+
+def test_what_the_commands_processes_used_of_a_gpu_is_the_commands() -> None:
+    """Not this process's, whose part the driver would tell otherwise."""
+    account = Account("worker", "train", "train")
+    cut = CommandClock(account, lambda: 0).cut()
+    energy = Energy(domain="gpu", joules=100.0, method="counter", idle_joules=20.0, process_share=0.75)
+    page = Ledger().book(
+        Window(
+            started_at=datetime(2026, 3, 29, tzinfo=UTC),
+            ended_at=datetime(2026, 3, 29, 0, 0, 1, tzinfo=UTC),
+            seconds=1.0,
+            energies=(energy,),
+            busy_cpu_seconds=1.0,
+            cpus=4.0,
+            container_cpu_seconds=None,
+            cut=cut,
+        )
+    )
+
+    assert page.entries[account].joules == {"gpu": pytest.approx(60.0)}
+    assert page.rest == {"gpu": pytest.approx(20.0)}

@@ -385,6 +385,18 @@ def test_a_processs_share_is_its_part_of_the_utilisation(
     assert used_by(meter_of(), cards, clock, users=users.format(me=os.getpid())) == share
 
 
+@pytest.mark.parametrize(
+    ("tree", "share"), [({77, 78}, pytest.approx(0.75)), ({9}, pytest.approx(0.25)), ({5}, 0.0), (set(), 0.0)]
+)
+def test_the_part_of_a_whole_process_tree_is_the_sum_of_its_processes(
+    cards: Cards, clock: Clock, meter_of: Build, tree: set[int], share: float
+) -> None:
+    """A program that is measured from outside has processes of its own, and this one none of them."""
+    cards.add()
+
+    assert used_by(meter_of(pids=lambda: tree), cards, clock, users="77:30:9,78:45:9,9:25:9") == share
+
+
 def test_samples_of_the_last_window_are_not_counted_again(cards: Cards, clock: Clock, meter_of: Build) -> None:
     """A process that went idle keeps its old entry in the answer."""
     cards.add(users=f"77:90:5,{os.getpid()}:10:4")
