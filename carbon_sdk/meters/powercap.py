@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbon_sdk.meters.absent import MeterAbsentError
-from carbon_sdk.meters.counter import Difference
 from carbon_sdk.meters.hardware import Vendor
 from carbon_sdk.meters.meter import Domain, Reading, Scope
-from carbon_sdk.meters.powercap_counter import Pread, ZoneCounter
+from carbon_sdk.meters.powercap_counter import Pread, UnknownError, ZoneCounter
 from carbon_sdk.meters.powercap_zones import survey
 from carbon_sdk.meters.scope import MachineScope
 from carbon_sdk.meters.worker import StuckError, Worker
@@ -35,13 +34,12 @@ READ_SECONDS = 1.0
 """A read takes microseconds; one that takes this long hangs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class _Used:
-    """What the zones of one domain used."""
+    """What the zones of one domain used: joules of those that tell, and why others do not."""
 
-    joules: float | None
-    partial: bool
-    problem: str | None
+    joules: float | None = None
+    problem: str | None = None
 
 
 class PowercapMeter:
@@ -85,7 +83,9 @@ class PowercapMeter:
         self._vendor = vendor
         self._maximum_watts = maximum_watts
         self._pread = pread
-        self._clocks = (monotonic_ns, boottime_ns)
+        self._monotonic_ns = monotonic_ns
+        self._boottime_ns = boottime_ns
+        self._longest_seconds = LONGEST_SECONDS
         self._counters: dict[str, ZoneCounter] = {}
         self._missing: dict[str, tuple[Domain, MeterAbsentError]] = {}
         self._opened: set[Domain] = set()
@@ -110,11 +110,7 @@ class PowercapMeter:
     @property
     def maximum_interval_seconds(self) -> float:
         """Half the time in which the smallest counter could wrap, at most a minute."""
-        longest = LONGEST_SECONDS
-        for counter in list(self._counters.values()):
-            if counter.range_joules is not None:
-                longest = min(longest, counter.range_joules / (2 * self._bound(counter.zone.domain)))
-        return longest
+        return self._longest_seconds
 
     @property
     def basis(self) -> str:
@@ -157,39 +153,63 @@ class PowercapMeter:
 
     def _sample(self, *, forget: bool) -> list[Reading]:
         """Read every zone once. Runs in the worker, which alone touches the counters."""
-        monotonic_ns, boottime_ns = (clock() for clock in self._clocks)
-        first, broken = self._read_at is None, None
-        seconds = 0.0
-        if self._read_at is not None:
-            seconds = (monotonic_ns - self._read_at[0]) / 1e9
-            broken = self._broken(seconds, (boottime_ns - self._read_at[1]) / 1e9)
-        self._read_at = monotonic_ns, boottime_ns
-        if monotonic_ns >= self._look_at_ns:
+        now = self._monotonic_ns(), self._boottime_ns()
+        before, self._read_at = self._read_at, now
+        seconds = 0.0 if before is None else (now[0] - before[0]) / 1e9
+        broken = None if before is None else self._broken(seconds, (now[1] - before[1]) / 1e9)
+        if now[0] >= self._look_at_ns:
             self._look()
         if forget or broken is not None:
             for counter in self._counters.values():
                 counter.forget()
-        found = {key: self._advance(counter, seconds) for key, counter in list(self._counters.items())}
-        if first:
-            return [
-                Reading(domain=domain, energy_joules=None, method="counter", partial=self._unreadable_domain())
-                for domain in self._served()
-                if domain in self._opened
-            ]
-        used = {domain: self._used(domain, found, broken) for domain in self._domains if domain in self._opened}
-        if self._psys is None:
+        used = self._advance(seconds)
+        for key, (domain, problem) in self._missing.items():
+            if key not in self._counters and domain in used:
+                used[domain].problem = used[domain].problem or str(problem)
+        if self._psys is None and before is not None:
             self._psys = _psys_stands(used)
+        served, unreadable = self._served(), self._unreadable_domain()
+        if before is None:
+            return [
+                Reading(domain=domain, energy_joules=None, method="counter", partial=unreadable)
+                for domain in served
+                if domain in used
+            ]
         return [
             Reading(
                 domain=domain,
                 energy_joules=one.joules,
                 method="counter",
-                partial=one.partial or self._unreadable_domain(),
-                gap=one.problem,
+                partial=unreadable or (one.joules is not None and one.problem is not None),
+                gap=(broken or one.problem or "no zone") if one.joules is None else None,
             )
             for domain, one in used.items()
-            if domain in self._served()
+            if domain in served
         ]
+
+    def _advance(self, seconds: float) -> dict[Domain, _Used]:
+        """Read the zones of each domain; one that fails is opened anew at the next reading, wherever it is then."""
+        used = {domain: _Used() for domain in self._domains if domain in self._opened}
+        failed: list[tuple[ZoneCounter, str]] = []
+        for counter in self._counters.values():
+            one = used[counter.zone.domain]
+            try:
+                joules = counter.advance(seconds=seconds, maximum_watts=self._bounds[counter.zone.domain])
+            except UnknownError as exc:
+                one.problem = one.problem or f"{counter.zone.key}: {exc}"
+            except (OSError, ValueError) as exc:
+                reason = str(exc.strerror if isinstance(exc, OSError) else exc)
+                one.problem = one.problem or f"{counter.zone.key}: {reason}"
+                failed.append((counter, reason))
+            else:
+                one.joules = joules if one.joules is None else one.joules + joules
+        for counter, reason in failed:
+            counter.close()
+            del self._counters[counter.zone.key]
+            problem = MeterAbsentError(f"{counter.zone.folder / 'energy_uj'}: {reason}")
+            self._missing[counter.zone.key] = counter.zone.domain, problem
+            self._look_at_ns = 0
+        return used
 
     def _served(self) -> tuple[Domain, ...]:
         return ("psys",) if self._psys else ("package", "dram")
@@ -199,49 +219,17 @@ class PowercapMeter:
         served = self._served()
         return any(domain in served and domain not in self._opened for domain, _ in self._missing.values())
 
-    def _bound(self, domain: Domain) -> float:
-        """The watts that a zone of this domain cannot exceed: a platform at most twice its packages and their DRAM."""
-        if domain != "psys":
-            return self._maximum_watts
-        packages = sum(counter.zone.domain == "package" for counter in list(self._counters.values()))
-        return 4 * self._maximum_watts * max(1, packages)
-
     def _broken(self, seconds: float, seconds_since_boot: float) -> str | None:
         """Why no counter can tell what this stretch took."""
         if seconds_since_boot - seconds > SUSPEND_SECONDS:
             return f"the machine was suspended for {seconds_since_boot - seconds:.1f} s"
-        if seconds > self.maximum_interval_seconds:
+        if seconds > self._longest_seconds:
             return f"{seconds:.0f} s without a reading: a counter may have wrapped twice"
         return None
 
-    def _advance(self, counter: ZoneCounter, seconds: float) -> Difference:
-        """Read one zone; a zone that fails is opened anew at the next reading, wherever it is then."""
-        try:
-            found = counter.advance(seconds=seconds, maximum_watts=self._bound(counter.zone.domain))
-        except (OSError, ValueError) as exc:
-            reason = str(exc.strerror if isinstance(exc, OSError) else exc)
-            counter.close()
-            del self._counters[counter.zone.key]
-            problem = MeterAbsentError(f"{counter.zone.folder / 'energy_uj'}: {reason}")
-            self._missing[counter.zone.key] = counter.zone.domain, problem
-            self._look_at_ns = 0
-            return Difference(problem=f"{counter.zone.key}: {reason}")
-        return found if found.problem is None else Difference(problem=f"{counter.zone.key}: {found.problem}")
-
-    def _used(self, domain: Domain, found: Mapping[str, Difference], broken: str | None) -> _Used:
-        """Add up the zones of one domain."""
-        keys = {key for key, counter in self._counters.items() if counter.zone.domain == domain}
-        lost = {key: problem for key, (of, problem) in self._missing.items() if of == domain}
-        problems = [broken or found[key].problem for key in keys if found[key].problem is not None]
-        problems += [found[key].problem if key in found else str(problem) for key, problem in lost.items()]
-        known = [joules for key in keys if (joules := found[key].joules) is not None]
-        if not known:
-            return _Used(joules=None, partial=False, problem=next(iter(problems), "no zone"))
-        return _Used(joules=sum(known), partial=bool(problems), problem=None)
-
     def _look(self) -> None:
         """Find the zones, open those that are not open, and note those that cannot be."""
-        self._look_at_ns = self._clocks[0]() + int(RESCAN_SECONDS * 1e9)
+        self._look_at_ns = self._monotonic_ns() + int(RESCAN_SECONDS * 1e9)
         try:
             found = survey(self._root, self._vendor)
         except MeterAbsentError:
@@ -264,6 +252,19 @@ class PowercapMeter:
             self._opened.add(zone.domain)
         for key in self._counters:
             self._missing.pop(key, None)
+        self._set_limits()
+
+    def _set_limits(self) -> None:
+        """The watts that no zone exceeds, a platform at most twice its packages and their DRAM, and what follows."""
+        packages = sum(counter.zone.domain == "package" for counter in self._counters.values())
+        self._bounds: dict[Domain, float] = dict.fromkeys(self._domains, self._maximum_watts)
+        self._bounds["psys"] = 4 * self._maximum_watts * max(1, packages)
+        wraps = [
+            counter.range_joules / (2 * self._bounds[counter.zone.domain])
+            for counter in self._counters.values()
+            if counter.range_joules is not None
+        ]
+        self._longest_seconds = min([LONGEST_SECONDS, *wraps])
 
     def _mirrors(self, counter: ZoneCounter) -> bool:
         """Whether this die shows the counter of one that is read already (an AMD socket whose vendor is unknown)."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from carbon_sdk.meters.absent import MeterAbsentError
-from carbon_sdk.meters.counter import Difference, difference
+from carbon_sdk.meters.counter import difference
 from carbon_sdk.meters.powercap_zones import Zone, read_problem
 
 MICROJOULE = 1e-6
@@ -15,6 +15,10 @@ INTERRUPTIONS = 3
 """How often an interrupted read is tried again."""
 
 Pread = Callable[[int, int, int], bytes]
+
+
+class UnknownError(Exception):
+    """What a counter used in a stretch cannot be known; the message says why."""
 
 
 class ZoneCounter:
@@ -61,33 +65,42 @@ class ZoneCounter:
             OSError: The kernel could not read it.
             ValueError: What it wrote is no number.
         """
-        for _ in range(INTERRUPTIONS):
+        try:
+            text = self._pread(self._descriptor, 32, 0)
+        except InterruptedError:
+            text = self._again()
+        if not text.rstrip().isdigit():
+            raise ValueError("not a number")
+        return int(text)
+
+    def _again(self) -> bytes:
+        for _ in range(INTERRUPTIONS - 1):
             try:
-                text = self._pread(self._descriptor, 32, 0)
+                return self._pread(self._descriptor, 32, 0)
             except InterruptedError:
                 continue
-            if not text.strip().isdigit():
-                raise ValueError("not a number")
-            return int(text)
         raise InterruptedError(errno.EINTR, "interrupted again and again")
 
-    def advance(self, *, seconds: float, maximum_watts: float) -> Difference:
-        """Read, and say what was used since the reading before.
+    def advance(self, *, seconds: float, maximum_watts: float) -> float:
+        """Read, and say what was used since the reading before, in joules.
 
         Args:
             seconds: Time since then.
             maximum_watts: More than this cannot be.
 
         Raises:
+            UnknownError: That cannot be known for this stretch.
             OSError: The kernel could not read it.
             ValueError: What it wrote is no number.
         """
         before, self._before = self._before, None
-        now = self.value()
-        self._before = now
+        self._before = now = self.value()
         if before is None:
-            return Difference(problem="no reading at the start of this stretch")
-        return difference(
+            raise UnknownError("no reading at the start of this stretch")
+        joules = (now - before) * MICROJOULE
+        if 0.0 <= joules <= maximum_watts * seconds:  # nearly always: the rule itself takes ten times as long
+            return joules
+        found = difference(
             before,
             now,
             joules_per_count=MICROJOULE,
@@ -95,6 +108,9 @@ class ZoneCounter:
             seconds=seconds,
             maximum_watts=maximum_watts,
         )
+        if found.joules is None:
+            raise UnknownError(found.problem)
+        return found.joules
 
     def forget(self) -> None:
         """The last reading is of no use: the next stretch begins at the next one."""
