@@ -1,10 +1,18 @@
-"""Small sysfs and procfs trees for the meters' tests."""
+"""Machines for the meters' tests: small sysfs and procfs trees, a driver's library, an exporter."""
 
+import ctypes
+import http.server
 import re
-from collections.abc import Callable
+import shutil
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from carbon_sdk.meters.nvml import INITIAL_PID_NAMESPACE
 
 RANGES = {"E61": 262143328850, "OLD": 262143999938, "E15": 65532610987, "D15": 65712999613, "J1": 4294967295000000}
 """max_energy_range_uj by energy unit: 61 uJ, the same on old kernels, 15.258 uJ (AMD), 15.3 uJ (server DRAM), 1 J."""
@@ -165,3 +173,144 @@ class ProcfsTree:
 def procfs(tmp_path: Path) -> ProcfsTree:
     """A /proc of a small machine: four threads of a Xeon, 64 GB."""
     return ProcfsTree(tmp_path / "proc")
+
+
+class Cards:
+    """The stand-in's control file: one machine's GPUs."""
+
+    def __init__(self, file: Path, library: ctypes.CDLL) -> None:
+        self._file = file
+        self.library = library
+        self.shared: dict[str, object] = {}
+        self.gpus: list[dict[str, object]] = []
+
+    def add(self, **values: object) -> None:
+        """One more card: counter and power, a limit of 300 W, no processes."""
+        number = len(self.gpus)
+        card = {"name": "Tesla-T4", "uuid": f"GPU-{number}", "energy": 5_000_000, "power": 50_000, "limit": 300_000}
+        self.gpus.append(card | {"mig": 0, "users": "", "holders": ""} | values)
+        self.write()
+
+    def set(self, number: int, **values: object) -> None:
+        """Change what one card answers; None takes an answer away."""
+        self.gpus[number].update(values)
+        self.write()
+
+    def say(self, **values: object) -> None:
+        """Change what the library answers."""
+        self.shared.update(values)
+        self.write()
+
+    def use(self, number: int, joules: float) -> None:
+        """Let one card use so many joules by its counter."""
+        self.set(number, energy=int(str(self.gpus[number]["energy"])) + round(joules * 1000))
+
+    def write(self) -> None:
+        """The file, in one step."""
+        shared = {"count": len(self.gpus)} | self.shared
+        lines = [("library", shared), *(("gpu", gpu) for gpu in self.gpus)]
+        text = "".join(
+            " ".join([kind, *(f"{key}={value}" for key, value in values.items() if value is not None)]) + "\n"
+            for kind, values in lines
+        )
+        new = self._file.with_suffix(".new")
+        new.write_text(text)
+        new.rename(self._file)
+
+    @property
+    def references(self) -> int:
+        """How often NVML is initialised and not shut down in this process."""
+        return int(self.library.stub_references())
+
+
+@pytest.fixture(scope="session")
+def stub_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The stand-in, compiled and loaded under the name that the binding asks for."""
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no gcc to compile the stand-in for libnvidia-ml.so.1")
+    source = Path(__file__).with_name("nvml_stub.c")
+    library = tmp_path_factory.mktemp("nvml") / "libnvidia-ml.so.1"
+    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libnvidia-ml.so.1"]
+    subprocess.run([compiler, *flags, "-o", library, source], check=True)
+    return ctypes.CDLL(str(library))
+
+
+@pytest.fixture
+def cards(stub_library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cards]:
+    """A driver without cards."""
+    file = tmp_path / "cards"
+    monkeypatch.setenv("NVML_STUB", str(file))
+    cards = Cards(file, stub_library)
+    cards.write()
+    yield cards
+    cards.say(hang=0)
+
+
+@pytest.fixture
+def host(procfs: ProcfsTree) -> ProcfsTree:
+    """A /proc in the first namespace of process ids, where ours is the host's."""
+    (procfs.root / "self/ns").mkdir()
+    (procfs.root / "self/ns/pid").symlink_to(INITIAL_PID_NAMESPACE)
+    (procfs.root / "self/fd").mkdir()
+    return procfs
+
+
+class Exporter:
+    """A real HTTP server on the loopback whose answers a test writes."""
+
+    def __init__(self) -> None:
+        self.body: bytes | Callable[[Any], None] = b""
+        self.status = 200
+        self.asked: list[str] = []
+        self.connections = 0
+        mine = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                mine.connections += 1
+                super().setup()
+
+            def do_GET(self) -> None:  # the base class names it so
+                mine.asked.append(self.path)
+                if callable(mine.body):
+                    mine.body(self)
+                    return
+                self.send_response(mine.status)
+                self.send_header("Content-Length", str(len(mine.body)))
+                self.end_headers()
+                self.wfile.write(mine.body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}/metrics"
+
+    def node(self, package: float, *more: str) -> None:
+        """Serve as node_exporter does."""
+        lines = (
+            f'node_rapl_package_joules_total{{index="0",path="/sys/class/powercap/intel-rapl:0"}} {package}',
+            *more,
+        )
+        self.body = ("# TYPE node_rapl_package_joules_total counter\n" + "\n".join(lines) + "\n").encode()
+
+    def stop(self) -> None:
+        """Go away."""
+        self.server.shutdown()
+        self.thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture
+def served() -> Iterator[Exporter]:
+    """An exporter with one package at 1,000 J."""
+    exporter = Exporter()
+    exporter.node(1000.0)
+    yield exporter
+    exporter.stop()

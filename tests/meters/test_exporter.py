@@ -1,6 +1,5 @@
 """The node's joules from an exporter: what its answers mean, and what becomes of answers that do not come."""
 
-import http.server
 import shutil
 import socket
 import subprocess
@@ -23,70 +22,10 @@ from carbon_sdk.meters.exporter import MAXIMUM_BODY_BYTES, ExporterMeter
 from carbon_sdk.meters.exposition import parse
 from carbon_sdk.meters.meter import Reading
 from carbon_sdk.sampler import Sampler
-from tests.meters.conftest import Clock, ProcfsTree, SysfsTree
+from tests.meters.conftest import Clock, Exporter, ProcfsTree, SysfsTree
 
 NODE_EXPORTER = shutil.which("prometheus-node-exporter") or shutil.which("node_exporter")
 START_SECONDS = 20.0
-
-
-class Exporter:
-    """A real HTTP server on the loopback whose answers a test writes."""
-
-    def __init__(self) -> None:
-        self.body: bytes | Callable[[Any], None] = b""
-        self.status = 200
-        self.asked: list[str] = []
-        self.connections = 0
-        mine = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def setup(self) -> None:
-                mine.connections += 1
-                super().setup()
-
-            def do_GET(self) -> None:  # the base class names it so
-                mine.asked.append(self.path)
-                if callable(mine.body):
-                    mine.body(self)
-                    return
-                self.send_response(mine.status)
-                self.send_header("Content-Length", str(len(mine.body)))
-                self.end_headers()
-                self.wfile.write(mine.body)
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/metrics"
-
-    def node(self, package: float, *more: str) -> None:
-        """Serve as node_exporter does."""
-        lines = (
-            f'node_rapl_package_joules_total{{index="0",path="/sys/class/powercap/intel-rapl:0"}} {package}',
-            *more,
-        )
-        self.body = ("# TYPE node_rapl_package_joules_total counter\n" + "\n".join(lines) + "\n").encode()
-
-    def stop(self) -> None:
-        """Go away."""
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-
-@pytest.fixture
-def served() -> Iterator[Exporter]:
-    """An exporter with one package at 1,000 J."""
-    exporter = Exporter()
-    exporter.node(1000.0)
-    yield exporter
-    exporter.stop()
 
 
 @pytest.fixture

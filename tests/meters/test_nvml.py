@@ -1,12 +1,8 @@
 """The GPU meter, through the real binding and a stand-in for the driver's library."""
 
-import ctypes
 import os
-import shutil
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,89 +11,8 @@ from hypothesis import strategies as st
 
 from carbon_sdk.meters.absent import MeterAbsentError
 from carbon_sdk.meters.meter import Reading
-from carbon_sdk.meters.nvml import INITIAL_PID_NAMESPACE, NVMLMeter
-from tests.meters.conftest import Clock, ProcfsTree
-
-
-class Cards:
-    """The stand-in's control file: one machine's GPUs."""
-
-    def __init__(self, file: Path, library: ctypes.CDLL) -> None:
-        self._file = file
-        self.library = library
-        self.shared: dict[str, object] = {}
-        self.gpus: list[dict[str, object]] = []
-
-    def add(self, **values: object) -> None:
-        """One more card: counter and power, a limit of 300 W, no processes."""
-        number = len(self.gpus)
-        card = {"name": "Tesla-T4", "uuid": f"GPU-{number}", "energy": 5_000_000, "power": 50_000, "limit": 300_000}
-        self.gpus.append(card | {"mig": 0, "users": "", "holders": ""} | values)
-        self.write()
-
-    def set(self, number: int, **values: object) -> None:
-        """Change what one card answers; None takes an answer away."""
-        self.gpus[number].update(values)
-        self.write()
-
-    def say(self, **values: object) -> None:
-        """Change what the library answers."""
-        self.shared.update(values)
-        self.write()
-
-    def use(self, number: int, joules: float) -> None:
-        """Let one card use so many joules by its counter."""
-        self.set(number, energy=int(str(self.gpus[number]["energy"])) + round(joules * 1000))
-
-    def write(self) -> None:
-        """The file, in one step."""
-        shared = {"count": len(self.gpus)} | self.shared
-        lines = [("library", shared), *(("gpu", gpu) for gpu in self.gpus)]
-        text = "".join(
-            " ".join([kind, *(f"{key}={value}" for key, value in values.items() if value is not None)]) + "\n"
-            for kind, values in lines
-        )
-        new = self._file.with_suffix(".new")
-        new.write_text(text)
-        new.rename(self._file)
-
-    @property
-    def references(self) -> int:
-        """How often NVML is initialised and not shut down in this process."""
-        return int(self.library.stub_references())
-
-
-@pytest.fixture(scope="session")
-def stub_library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """The stand-in, compiled and loaded under the name that the binding asks for."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no gcc to compile the stand-in for libnvidia-ml.so.1")
-    source = Path(__file__).with_name("nvml_stub.c")
-    library = tmp_path_factory.mktemp("nvml") / "libnvidia-ml.so.1"
-    flags = ["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-Wl,-soname,libnvidia-ml.so.1"]
-    subprocess.run([compiler, *flags, "-o", library, source], check=True)
-    return ctypes.CDLL(str(library))
-
-
-@pytest.fixture
-def cards(stub_library: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cards]:
-    """A driver without cards."""
-    file = tmp_path / "cards"
-    monkeypatch.setenv("NVML_STUB", str(file))
-    cards = Cards(file, stub_library)
-    cards.write()
-    yield cards
-    cards.say(hang=0)
-
-
-@pytest.fixture
-def host(procfs: ProcfsTree) -> ProcfsTree:
-    """A /proc in the first namespace of process ids, where ours is the host's."""
-    (procfs.root / "self/ns").mkdir()
-    (procfs.root / "self/ns/pid").symlink_to(INITIAL_PID_NAMESPACE)
-    (procfs.root / "self/fd").mkdir()
-    return procfs
+from carbon_sdk.meters.nvml import NVMLMeter
+from tests.meters.conftest import Cards, Clock, ProcfsTree
 
 
 @pytest.fixture

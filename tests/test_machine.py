@@ -1,0 +1,135 @@
+"""What is known of the machine from one life of a process to the next: its idle power, learnt and left in a file."""
+
+import json
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from carbon_sdk.cpu.clock import Cut
+from carbon_sdk.log import Log
+from carbon_sdk.machine import IDLE_FILE, idle_power
+from carbon_sdk.sampler import Energy, Window
+from carbon_sdk.settings import from_environment
+from carbon_sdk.spans.ledger import Ledger, Page
+
+IDLE_WATTS = 40.0
+CPUS = 8.0
+BASIS = "package-0 by intel-rapl"
+START = datetime(2026, 3, 29, 12, tzinfo=UTC)
+
+
+def window(load: float, *, gap: str | None = None) -> Window:
+    """One second of a machine with a concave curve."""
+    joules = None if gap else IDLE_WATTS + 120.0 * load**0.7
+    return Window(
+        started_at=START,
+        ended_at=START + timedelta(seconds=1),
+        seconds=1.0,
+        energies=(Energy(domain="package", joules=joules, method="counter", gap=gap),),
+        busy_cpu_seconds=load * CPUS,
+        cpus=CPUS,
+        container_cpu_seconds=None,
+        cut=Cut(accounts={}, spans=(), process_cpu_seconds=0.0, late_cpu_seconds=0.0),
+    )
+
+
+@contextmanager
+def life(folder: Path, *, basis: str | None = BASIS, idle_watts: float | None = None) -> Iterator[tuple[Ledger, Log]]:
+    """The books of one process, and its faults."""
+    log = Log(lambda *_: None)
+    with idle_power(from_environment({}, state_dir=folder, idle_watts=idle_watts), basis, log) as power:
+        yield Ledger(idle_power=power), log
+
+
+def live(ledger: Ledger, seconds: int = 300) -> Page:
+    """Some minutes between idle and a tenth of load; the last window."""
+    return [ledger.book(window((second % 50) / 500)) for second in range(seconds)][-1]
+
+
+def test_the_idle_power_is_learnt_from_the_windows_of_the_line(tmp_path: Path) -> None:
+    """At first the usage ratio serves and says so; then idle joules are those of the learnt watts."""
+    with life(tmp_path) as (ledger, _):
+        first, last = ledger.book(window(0.05)), live(ledger)
+
+    assert (first.idle_rule, last.idle_rule) == ("usage_ratio", "learnt")
+    assert last.idle["package"] == pytest.approx(IDLE_WATTS, rel=0.1)
+
+
+def test_what_one_process_has_learnt_serves_the_next_from_its_first_window(tmp_path: Path) -> None:
+    """A restart is no improvement of the figures. The file is for its owner alone."""
+    folder = tmp_path / "state"
+    with life(folder) as (ledger, _):
+        before = live(ledger)
+    file = folder / IDLE_FILE
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert [one.name for one in folder.iterdir()] == [IDLE_FILE]
+
+    with life(folder) as (ledger, log):
+        after = ledger.book(window(0.9))
+
+    assert after.idle_rule == "learnt"
+    assert after.idle["package"] == pytest.approx(before.idle["package"])
+    assert not log.faults
+
+
+def test_what_was_learnt_through_other_meters_is_left_alone(tmp_path: Path) -> None:
+    """One socket's idle power is not that of two."""
+    with life(tmp_path) as (ledger, _):
+        live(ledger)
+    with life(tmp_path, basis="package-0, package-1 by intel-rapl") as (ledger, _):
+        page = ledger.book(window(0.5))
+
+    assert page.idle_rule == "usage_ratio"
+
+
+@pytest.mark.parametrize(("basis", "watts"), [(None, None), (BASIS, 12.0)])
+def test_watts_that_are_set_and_meters_that_were_handed_in_leave_nothing(
+    tmp_path: Path, basis: str | None, watts: float | None
+) -> None:
+    """The first are known; nobody knows whether the next process has the same meters."""
+    with life(tmp_path, basis=basis, idle_watts=watts) as (ledger, _):
+        live(ledger)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_that_is_never_quiet_teaches_nothing_and_the_record_says_so(tmp_path: Path) -> None:
+    """Never below 15 % load: the usage ratio serves, in this life and the next."""
+    with life(tmp_path) as (ledger, _):
+        pages = [ledger.book(window(0.15 + (second % 80) / 100)) for second in range(400)]
+
+    assert {page.idle_rule for page in pages} == {"usage_ratio"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gap_teaches_nothing(tmp_path: Path) -> None:
+    """No joules are not few joules."""
+    with life(tmp_path) as (ledger, _):
+        for _second in range(200):
+            ledger.book(window(0.01, gap="the counter went back"))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_folder_that_cannot_be_had_is_told_once(tmp_path: Path) -> None:
+    """Learning goes on in memory."""
+    (tmp_path / "file").write_text("")
+    with life(tmp_path / "file" / "state") as (ledger, log):
+        page = live(ledger)
+
+    assert page.idle_rule == "learnt"
+    assert set(log.faults) == {"state"}
+
+
+def test_a_file_of_another_kind_is_written_anew(tmp_path: Path) -> None:
+    """What it held is none of ours."""
+    (tmp_path / IDLE_FILE).write_text('["not", "ours"]')
+    with life(tmp_path) as (ledger, _):
+        live(ledger)
+
+    assert json.loads((tmp_path / IDLE_FILE).read_text())["basis"] == BASIS
