@@ -27,6 +27,7 @@ from carbon_sdk.line import Line, Watcher
 from carbon_sdk.log import Log
 from carbon_sdk.machine import Forgive, find_meters, find_place, idle_power
 from carbon_sdk.metadata import Metadata
+from carbon_sdk.meters.cgroup import CPULimit
 from carbon_sdk.meters.coefficients import find_instance
 from carbon_sdk.meters.detect import Detected, with_instance_type
 from carbon_sdk.meters.meter import Meter, Scope
@@ -86,8 +87,7 @@ async def assemble(
         if meters is None:
             found = find_meters(settings, log)
             meters = found.meters
-            if found.limit is not None and found.limit.usage is not None:
-                container = ContainerScope(found.limit, procfs_root=settings.procfs_root)
+            container = _container(settings, found)
         for meter in meters:
             stack.callback(meter.close)
         sampler = Sampler(
@@ -231,7 +231,26 @@ def _spending(
     return spending
 
 
+def _container(settings: Settings, found: Detected) -> Scope | None:
+    """Whose CPU time is divided among the processes that share a reserved part; None where nothing is reserved."""
+    limit = found.limit
+    if limit is None and settings.reserved_share is not None and found.usage is not None:
+        limit = CPULimit(cpus=found.cpus, source=found.usage, usage=found.usage)
+    if limit is None or limit.usage is None:
+        return None
+    return ContainerScope(limit, procfs_root=settings.procfs_root)
+
+
 def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
+    """The making of what the meter reads: the machine's, or what the container reserves of it."""
+    making = _making(settings, found)
+    if making is None or found is None or found.cpu is None or found.cpu.scope.kind == "machine":
+        return making
+    share = settings.reserved_share
+    return making.reserved(min(found.cpu.scope.cpus / found.cpus, 1.0) if share is None else share)
+
+
+def _making(settings: Settings, found: Detected | None) -> Embodied | None:
     """The making of the machine: as set, by its cloud type, by its parts; None where nothing tells."""
     years = settings.lifetime_years
     if settings.embodied_g is not None:
@@ -430,7 +449,9 @@ def _plugin(setting: str, group: str, name: str, settings: Settings, http: HTTP,
 
 
 def _reserved_share(settings: Settings, scope: Scope | None, container: Scope | None) -> float | None:
-    """Share r of what the meter reads that this process's container reserves."""
+    """Share r of what the meter reads that this process's container reserves: all of what is the container's alone."""
+    if scope is not None and scope.kind == "container":
+        return 1.0
     if settings.reserved_share is not None:
         return settings.reserved_share
     if container is None or scope is None or scope.cpus <= 0.0:

@@ -1,9 +1,9 @@
 """What making the machine emitted, spread over its life: the M of SCI (ISO/IEC 21031:2024).
 
 M of a window is the machine's grams x the window's part of its lifetime x the share reserved; this module gives the
-first two. **Machine** is what the meter reads: in a virtual machine its part of the host. Published formulas differ by
-two to three times on one server, so what is not set is marked `default` with the formula's name. GPUs and drives
-are not in the default: nothing tells which there are.
+first two. **Machine** is the one that this process runs on: in a virtual machine its part of the host. Published
+formulas differ by two to three times on one server, so what is not set is marked `default` with the formula's name.
+GPUs and drives are not in the default: nothing tells which there are.
 """
 
 import re
@@ -39,6 +39,18 @@ class Embodied:
     def g_per_second(self) -> float:
         """Grams for one second of its life."""
         return self.emissions_g / (self.lifetime_years * SECONDS_PER_YEAR)
+
+    def reserved(self, share: float) -> "Embodied":
+        """The part of it that a container reserves.
+
+        Args:
+            share: Of the machine, 0 to 1.
+        """
+        return Embodied(
+            emissions_g=self.emissions_g * share,
+            lifetime_years=self.lifetime_years,
+            basis=f"{self.basis}, {share:.3g} of it reserved by this container",
+        )
 
 
 def of_setting(emissions_g: float, *, lifetime_years: float | None = None) -> Embodied:

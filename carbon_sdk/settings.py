@@ -205,8 +205,8 @@ class Settings:
         pue: Power usage effectiveness of the data centre, 1 to 3; the cloud's own figure when absent, else 1.0.
         wall_factor: From measured domains to the wall, 1 to 5; not applied when absent.
         operator: Who runs the machine: `own` or `cloud`; decides the scope in reports.
-        embodied_g: Grams CO2e of making the machine that the meter reads (a VM: its part of the host); a published
-            default when absent, where one fits.
+        embodied_g: Grams CO2e of making the machine (a VM: its part of the host); a published default when absent,
+            where one fits.
         lifetime_years: Years over which that is spread; 4 when absent.
         sinks: Sinks in order, by name.
         budgets: What may be spent: a TOML file, or in code a list of its tables.

@@ -1,6 +1,7 @@
 """The making of the machine, spread over its life and over those who reserve it."""
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_sdk import Carbon, embodied, track
-from carbon_sdk.emission import Emission
+from carbon_sdk.emission import PROCESS_KINDS, Emission
 from carbon_sdk.testing import FixedIntensity, RecordingSink
+from tests.meters.conftest import ProcfsTree
 
 YEAR_SECONDS = 31_536_000.0
 grams = st.floats(1.0, 1e8)
@@ -59,6 +61,19 @@ def test_a_whole_life_emits_what_the_making_did(emissions_g: float, life: float)
     assert spread.g_per_second * life * YEAR_SECONDS == pytest.approx(emissions_g)
 
 
+@given(emissions_g=grams, life=years, shares=st.lists(st.floats(0.01, 1.0), min_size=1, max_size=5))
+def test_containers_reserve_parts_of_the_machine(emissions_g: float, life: float, shares: list[float]) -> None:
+    """Parts of it add up, and a reader still finds the machine's own figure."""
+    machine = embodied.of_setting(emissions_g, lifetime_years=life)
+    whole = sum(shares)
+    parts = [machine.reserved(share / whole) for share in shares]
+    told = embodied.from_basis(parts[0].basis)
+
+    assert sum(part.g_per_second for part in parts) == pytest.approx(machine.g_per_second)
+    assert told is not None
+    assert told.emissions_g == pytest.approx(emissions_g, rel=1e-3)
+
+
 def job_record(**settings: object) -> Emission:
     """The record of one tracked job, on this machine as it is."""
     sink = RecordingSink()
@@ -97,3 +112,83 @@ def test_a_record_carries_its_share_of_the_making_and_sci(tmp_path: Path) -> Non
 def test_a_record_says_how_the_making_is_known() -> None:
     """Also where the share reserved is not, so that a reader sees which figure would be used."""
     assert "embodied 3000 kg over 4 years (set)" in job_record(embodied_g=3e6).basis
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Emission]]:
+    """Builds what a job in a pod on a node of four CPUs leaves, its records by name."""
+
+    def records_of(*, quota: str = "max 100000", **more: object) -> dict[str, Emission]:
+        procfs = ProcfsTree(tmp_path / "proc")
+        mount = tmp_path / "cgroup"
+        mount.mkdir()
+        for name, text in {
+            "cpu.max": quota,
+            "cpu.stat": "usage_usec 1000000",
+            "cpuset.cpus.effective": "0-3",
+            "memory.max": "max",
+        }.items():
+            (mount / name).write_text(text)
+        procfs.write("self/cgroup", "0::/\n")
+        procfs.write("self/mountinfo", f"30 25 0:26 / {mount} rw - cgroup2 cgroup rw\n")
+        monkeypatch.setenv("CARBON_SDK_PROCFS_ROOT", str(procfs.root))
+        monkeypatch.setenv("CARBON_SDK_SYSFS_ROOT", str(tmp_path))
+        sink = RecordingSink()
+        carbon = Carbon(
+            provider=FixedIntensity(100.0),
+            sinks={"record": sink},
+            embodied_g=4e6,
+            lifetime_years=1.0,
+            emit_interval_seconds=3600,
+            first_record_seconds=3600,
+            gpu="off",
+            **more,  # type: ignore[arg-type]
+        )
+        with carbon:
+            carbon.wait_ready()
+            with track("job"):
+                sum(range(300_000))
+        return {record.name: record for record in sink.emissions}
+
+    return records_of
+
+
+def made(records: dict[str, Emission]) -> float:
+    """Grams of making over all accounts of the process, as a share of the machine's in the same time."""
+    parts = [record.emissions_embodied_g for record in records.values() if record.kind in PROCESS_KINDS]
+    assert None not in parts
+    record = records["measured"]
+    seconds = (record.window_end - record.window_start).total_seconds()
+    return sum(part or 0.0 for part in parts) / (4e6 / YEAR_SECONDS * seconds)
+
+
+def test_a_pod_without_a_limit_reserves_nothing_that_is_known(pod: Callable[..., dict[str, Emission]]) -> None:
+    """Its set of CPUs is the whole node's, which is no reservation: null, not the node."""
+    job = pod()["job"]
+
+    assert job.meter_scope == "machine"
+    assert (job.emissions_embodied_g, job.sci_g_per_request) == (None, None)
+    assert job.energy_joules is not None
+
+
+def test_a_share_that_is_set_is_known_without_a_limit(pod: Callable[..., dict[str, Emission]]) -> None:
+    """Divided by the CPU time of our own group, whose only process this is."""
+    records = pod(reserved_share=0.5)
+
+    assert made(records) == pytest.approx(0.5, rel=0.05)
+    assert records["job"].sci_g_per_request is not None
+
+
+@pytest.mark.parametrize(("share", "expected"), [(None, 0.25), (0.1, 0.1)])
+def test_a_container_that_is_modelled_carries_its_part_of_the_machines_making(
+    pod: Callable[..., dict[str, Emission]], share: float | None, expected: float
+) -> None:
+    """One CPU of four; a share that is set is one of the machine's making, and its joules are its own all the same."""
+    records = pod(quota="100000 100000", idle_policy="reserved", reserved_share=share)
+    job, idle = records["job"], records["idle"]
+    carried = sum(record.idle_energy_joules or 0.0 for record in records.values() if record.kind in PROCESS_KINDS)
+
+    assert job.meter_scope == "container"
+    assert made(records) == pytest.approx(expected, rel=0.05)
+    assert carried == pytest.approx(idle.energy_joules, rel=0.05)
+    assert f"{expected:.3g} of it reserved by this container" in job.basis

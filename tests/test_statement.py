@@ -1,5 +1,6 @@
 """Statements: pages of an interval, priced, as records."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_sdk.cpu.clock import Account, Cut, Use
-from carbon_sdk.emission import Emission
+from carbon_sdk.emission import PROCESS_KINDS, Emission
 from carbon_sdk.identity import Identity
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.sampler import Energy, Window
@@ -125,6 +126,31 @@ def test_sci_takes_reserved_idle_and_the_share_of_the_machines_making() -> None:
 
     assert record.emissions_embodied_g == pytest.approx(8.0 * 0.25 * 0.5)
     assert record.sci_g_per_request == pytest.approx(record.emissions_g + 1.0)  # type: ignore[operator]
+
+
+@given(cpu=st.lists(st.floats(0.01, 4.0), min_size=1, max_size=6), idle=st.floats(0.0, 40.0))
+def test_workers_of_one_container_carry_its_making_and_its_idle_once(cpu: list[float], idle: float) -> None:
+    """Over all accounts of all workers, M and the reserved idle are the container's, however they share the CPU."""
+    contained, made, carried = sum(cpu), 0.0, 0.0
+    for used in cpu:
+        read = replace(
+            window(50.0, requests=1),
+            energies=(Energy(domain="package", joules=50.0, method="model", idle_joules=idle),),
+            container_cpu_seconds=contained,
+            cut=Cut(
+                accounts={A: Use(cpu_seconds=used / 2, requests=1)},
+                spans=(),
+                process_cpu_seconds=used,
+                late_cpu_seconds=0.0,
+            ),
+        )
+        ledger = Ledger(reserved_share=0.25, idle_policy="reserved")
+        own = records((read, CHEAP), ledger=ledger, embodied_g_per_second=8.0).values()
+        made += sum(one.emissions_embodied_g or 0.0 for one in own)
+        carried += sum(one.idle_energy_joules or 0.0 for one in own if one.kind in PROCESS_KINDS)
+
+    assert made == pytest.approx(8.0 * 0.25)
+    assert carried == pytest.approx(idle * 0.25)
 
 
 def test_without_a_reserved_share_sci_is_null() -> None:

@@ -18,6 +18,8 @@ class Row:
         cpu_seconds: CPU seconds used.
         energy_joules: By domain.
         emissions_g: Grams CO2e.
+        sci_g: Grams of the requests whose SCI is known: energy, reserved idle and making.
+        sci_requests: How many those are.
     """
 
     name: str
@@ -25,6 +27,8 @@ class Row:
     cpu_seconds: float | None = None
     energy_joules: dict[str, float] = field(default_factory=dict)
     emissions_g: float | None = None
+    sci_g: float = 0.0
+    sci_requests: int = 0
 
     @property
     def total_joules(self) -> float | None:
@@ -36,9 +40,17 @@ class Row:
         """Grams of one request."""
         return self.emissions_g / self.requests if self.requests and self.emissions_g is not None else None
 
+    @property
+    def sci_g_per_request(self) -> float | None:
+        """Software carbon intensity, ISO/IEC 21031, of one request; None where the share reserved is not known."""
+        return self.sci_g / self.sci_requests if self.sci_requests else None
+
     def add(self, emission: Emission) -> None:
         """Add one record."""
         self.requests += emission.requests
+        if emission.sci_g_per_request is not None:
+            self.sci_g += emission.sci_g_per_request * emission.requests
+            self.sci_requests += emission.requests
         if emission.cpu_seconds is not None:
             self.cpu_seconds = (self.cpu_seconds or 0.0) + emission.cpu_seconds
         for domain in DOMAINS:

@@ -79,6 +79,7 @@ def _row(row: Row) -> dict[str, Any]:
         **{f"energy_{domain}_joules": row.energy_joules.get(domain) for domain in DOMAINS},
         "emissions_g": row.emissions_g,
         "emissions_g_per_request": row.g_per_request,
+        "sci_g_per_request": row.sci_g_per_request,
     }
 
 
@@ -86,28 +87,36 @@ def _table(books: Books, width: int) -> RenderableType:
     domains = [domain for domain in DOMAINS if domain in books.measured.energy_joules]
     table = Table(box=box.SIMPLE_HEAD, title="What each endpoint emitted", title_justify="left", pad_edge=False)
     table.add_column("endpoint", overflow="fold")
-    for name in ("requests", "CPU s", *(f"{domain} J" for domain in domains), "g CO2e", "mg/request"):
+    sci = any(row.sci_g_per_request is not None for row in books.endpoints)
+    heads = ("requests", "CPU s", *(f"{domain} J" for domain in domains), "g CO2e", "mg/request")
+    for name in (*heads, "SCI mg/request") if sci else heads:
         table.add_column(name, justify="right")
     for row in books.endpoints:
-        table.add_row(row.name, *_cells(row, domains, served=True))
+        table.add_row(row.name, *_cells(row, domains, served=True, sci=sci))
     table.add_section()
     for row in (*books.process, *books.machine):
-        table.add_row(row.name, *_cells(row, domains, served=False), style="dim")
+        table.add_row(row.name, *_cells(row, domains, served=False, sci=sci), style="dim")
     table.add_section()
-    table.add_row("measured", *_cells(books.measured, domains, served=False), style="bold")
+    table.add_row("measured", *_cells(books.measured, domains, served=False, sci=sci), style="bold")
     return table
 
 
-def _cells(row: Row, domains: list[str], *, served: bool) -> list[str]:
+def _cells(row: Row, domains: list[str], *, served: bool, sci: bool) -> list[str]:
     joules = [_number(row.energy_joules.get(domain), 2) for domain in domains]
-    per_request = None if row.g_per_request is None else row.g_per_request * 1000
+    per_request = _number(_milligrams(row.g_per_request), 4) if served else ""
+    index = [_number(_milligrams(row.sci_g_per_request), 4) if served else ""] if sci else []
     return [
         str(row.requests) if served else "",
         _number(row.cpu_seconds, 2) if row.cpu_seconds is not None else "",
         *joules,
         _number(row.emissions_g, 6),
-        _number(per_request, 4) if served else "",
+        per_request,
+        *index,
     ]
+
+
+def _milligrams(grams: float | None) -> float | None:
+    return None if grams is None else grams * 1000.0
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -7,6 +7,7 @@ Rules from the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/: 
 period" in microseconds; `cpu.cfs_quota_us` is -1 without a limit; the root group has none of these files.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -103,11 +104,12 @@ def _own(root: str, mount: Path, path: str) -> Path:
     return folder if ".." not in relative.parts and folder.is_dir() else mount
 
 
-def cpu_limit(groups: dict[str, Hierarchy]) -> CPULimit | None:
+def cpu_limit(groups: dict[str, Hierarchy], *, of_cpus: float = math.inf) -> CPULimit | None:
     """The least limit by quota or CPU set on our group and its visible ancestors; None where there is none.
 
     Args:
         groups: From `hierarchies`.
+        of_cpus: Logical CPUs of the machine: a set that holds them all is no limit.
     """
     limits: list[CPULimit] = []
     cpu = groups.get("cpu")
@@ -121,9 +123,19 @@ def cpu_limit(groups: dict[str, Hierarchy]) -> CPULimit | None:
         name = "cpuset.cpus.effective" if cpuset.version == 2 else "cpuset.effective_cpus"
         file = cpuset.own / name
         count = count_cpus(_read(file) or "")
-        if count:
+        if 0 < count < of_cpus:
             limits.append(CPULimit(cpus=float(count), source=file, usage=_usage(groups, cpuset, cpuset.own)))
     return min(limits, key=lambda limit: limit.cpus, default=None)
+
+
+def own_usage(groups: dict[str, Hierarchy]) -> Path | None:
+    """The file with the CPU time of our own group, whatever its limits; None where it cannot be read.
+
+    Args:
+        groups: From `hierarchies`.
+    """
+    own = groups.get("cpuacct") or groups.get("cpu")
+    return None if own is None else _usage(groups, own, own.own)
 
 
 def memory_limit_bytes(groups: dict[str, Hierarchy]) -> int | None:

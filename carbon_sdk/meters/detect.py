@@ -45,7 +45,10 @@ class Detected:
         gpu: The meter of the GPUs; None where there is none.
         reports: What is to be said of each meter.
         hardware: The machine.
+        cpus: Logical CPUs of the machine.
         limit: The CPU limit that this process runs under; None where there is none.
+        usage: The file with the CPU time of the group that bears the limit, without one of our own group; None where
+            it cannot be read.
         instance_type: The cloud's name of the machine; None when unknown.
         memory_bytes: Memory of what the model models, the machine or the container; None when unknown.
     """
@@ -54,7 +57,9 @@ class Detected:
     gpu: Meter | None
     reports: tuple[MeterReport, ...]
     hardware: Hardware
+    cpus: float
     limit: cgroup.CPULimit | None
+    usage: Path | None
     instance_type: str | None
     memory_bytes: float | None
 
@@ -97,9 +102,10 @@ def detect(
     """
     machine = hardware.look(Path(procfs_root), Path(sysfs_root))
     groups = cgroup.hierarchies(Path(procfs_root))
-    limit = cgroup.cpu_limit(groups)
+    whole = MachineScope(procfs_root)
+    limit = cgroup.cpu_limit(groups, of_cpus=whole.cpus)
     instance_type = instance_type or machine.instance_type
-    scope, memory_bytes = _modelled(machine, groups, limit, Path(procfs_root))
+    scope, memory_bytes = _modelled(machine, whole, groups, limit, Path(procfs_root))
     rests_on = _estimate(machine, scope, memory_bytes, instance_type, idle_watts)
     builders: dict[str, Callable[[], Meter]] = {
         "powercap": lambda: PowercapMeter(
@@ -127,7 +133,9 @@ def detect(
         gpu=gpus,
         reports=(*reports, report),
         hardware=machine,
+        cpus=whole.cpus,
         limit=limit,
+        usage=cgroup.own_usage(groups) if limit is None else limit.usage,
         instance_type=instance_type,
         memory_bytes=memory_bytes,
     )
@@ -197,10 +205,13 @@ def _built(name: str, build: Callable[[], Meter]) -> tuple[Meter | None, MeterRe
 
 
 def _modelled(
-    machine: Hardware, groups: dict[str, cgroup.Hierarchy], limit: cgroup.CPULimit | None, procfs_root: Path
+    machine: Hardware,
+    scope: Scope,
+    groups: dict[str, cgroup.Hierarchy],
+    limit: cgroup.CPULimit | None,
+    procfs_root: Path,
 ) -> tuple[Scope, float | None]:
     """Whose joules the model is to say, the container's where it has a limit of its own, and its memory in bytes."""
-    scope = MachineScope(procfs_root)
     whole = None if machine.memory_bytes is None else float(machine.memory_bytes)
     if limit is None or limit.usage is None or limit.cpus >= scope.cpus:
         return scope, whole

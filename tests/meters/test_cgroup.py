@@ -190,3 +190,20 @@ def test_no_proc_is_no_limit(tmp_path: Path) -> None:
 def test_a_list_of_cpus_is_counted(text: str, count: int) -> None:
     """As the kernel prints it."""
     assert cgroup.count_cpus(text) == count
+
+
+def test_a_set_of_all_cpus_is_no_limit(groups: Groups) -> None:
+    """Every group has a set; a pod without a limit would else reserve its whole node."""
+    groups.v2("/pod", {"pod/cpuset.cpus.effective": "0-3", "pod/cpu.stat": STAT})
+    found = cgroup.hierarchies(groups.procfs.root)
+
+    assert cgroup.cpu_limit(found, of_cpus=4.0) is None
+    assert (cgroup.cpu_limit(found, of_cpus=8.0) or pytest.fail("no limit")).cpus == 4.0
+    assert cgroup.own_usage(found) == groups.mount / "pod/cpu.stat"
+
+
+def test_the_cpu_time_of_our_own_group_is_found_in_both_versions(groups: Groups) -> None:
+    """And is None where nothing accounts for it."""
+    groups.v1("/a", {"cpu,cpuacct/a/cpuacct.usage": "2500000000"})
+    assert cgroup.own_usage(cgroup.hierarchies(groups.procfs.root)) == groups.mount / "cpu,cpuacct/a/cpuacct.usage"
+    assert cgroup.own_usage({}) is None
