@@ -158,7 +158,9 @@ class Carbon:
     async def aclose(self) -> None:
         """`close`, without blocking the loop that awaits it."""
         if self._thread is not None:
-            await asyncio.get_running_loop().run_in_executor(None, self.close)
+            from anyio import to_thread  # noqa: PLC0415  # our own thread has loaded it; it serves trio too
+
+            await to_thread.run_sync(self.close)
 
     def estimate(self, cpu_seconds: float, *, in_request: bool) -> SpanShare | None:
         """What CPU seconds used since the last window closed cost, provisionally; None before anything is known."""

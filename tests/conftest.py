@@ -19,6 +19,12 @@ def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """Asyncio alone, also where trio is installed: what is said of trio has tests of its own."""
+    return "asyncio"
+
+
 @pytest.fixture
 def no_collection() -> Iterator[None]:
     """A pause of the garbage collector is booked where Python ran it, so exact figures are asked for without one."""

@@ -10,8 +10,10 @@ path never becomes a name: what no route answers is `GET (no route)`.
 
 from __future__ import annotations  # or those of an inner function are built anew at each request, 1 us
 
+import asyncio
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, MutableMapping
+from types import coroutine
 from typing import Any
 
 from carbon_sdk.carbon import Carbon, default
@@ -75,7 +77,6 @@ class CarbonMiddleware:
         request = RequestOwner(scope, clock, slot, begun_ns)
         if self._reader is not None:
             request.origin = self._reader.origin(scope["headers"])
-        coro = self.app(scope, receive, request.watch(send))
         if begun_ns - slot.read_ns > STALE_NS:
             slot.reread(begun_ns)
         driven = slot.driven
@@ -85,7 +86,8 @@ class CarbonMiddleware:
         whole = False
         try:
             try:
-                for first in coro.__await__():  # the first step by hand: what never suspends needs no driver
+                steps: Any = self.app(scope, receive, request.watch(send)).__await__()
+                for first in steps:  # the first step by hand: what never suspends needs no driver
                     waiting_for = first
                     break
                 else:
@@ -104,7 +106,7 @@ class CarbonMiddleware:
                 slot.owner = None
                 slot.driven = driven
             request.suspend()
-            await drive(coro, owner, waiting_for)  # type: ignore[arg-type]
+            await drive(steps if hasattr(steps, "send") else _resumed(steps), owner, waiting_for)
         except BaseException:
             request.failed = True
             raise
@@ -125,18 +127,22 @@ class CarbonMiddleware:
         if within or not carbon.clock.running or scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        carbon.clock.follow_loop()
+        followed = _in_asyncio()
+        if followed:
+            carbon.clock.follow_loop()
         request = RequestOwner(scope, carbon.clock, slot, monotonic_ns())
         if self._reader is not None:
             request.origin = self._reader.origin(scope["headers"])
         request.touch()
         try:
-            await drive(self.app(scope, receive, request.watch(send)), request)  # type: ignore[arg-type]
+            await drive(_awaited(self.app, scope, receive, request.watch(send)), request)
         except BaseException:
             request.failed = True
             raise
         finally:
             request.end()
+            if not followed:
+                request.finish().approximate = True
 
     def _begin(self) -> Carbon:
         """Start measuring, where it has not started."""
@@ -149,7 +155,7 @@ class CarbonMiddleware:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start with the application; hand everything over when it shuts down."""
         carbon = self._begin()
-        if carbon.clock.running:
+        if carbon.clock.running and _in_asyncio():
             carbon.clock.follow_loop()
 
         async def closing(message: Message) -> None:
@@ -308,6 +314,16 @@ class RequestOwner(Owner):
         return self.clock.account(Account("request", endpoint, endpoint), known=known)
 
 
+async def _awaited(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
+
+
+@coroutine
+def _resumed(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
+    """The steps of an awaitable whose iterator is a plain one, with `send` and `throw`."""
+    return (yield from steps)
+
+
 def endpoint_of(scope: Scope) -> str | None:
     """Method and route template; None while the innermost route is not known."""
     route = scope.get("route")
@@ -324,6 +340,11 @@ def _prefix(scope: Scope, path: str) -> str:
     mounted = scope.get("app_root_path", "")
     root_path = scope.get("root_path", "")
     return root_path[len(mounted) :] if root_path.startswith(mounted) else ""
+
+
+def _in_asyncio() -> bool:
+    """Whether asyncio, or uvloop, runs us: child tasks and threads of trio are not followed."""
+    return asyncio._get_running_loop() is not None
 
 
 def _method(scope: Scope) -> str:

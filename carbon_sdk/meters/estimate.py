@@ -152,7 +152,7 @@ def estimate(
     )
 
 
-@functools.lru_cache(maxsize=8)  # the tables are large, and a machine's meters ask more than once
+@functools.lru_cache(maxsize=16)  # large tables: a machine's meters ask more than once, a test client at each life
 def find_socket(hardware: Hardware, instance_type: str | None = None, *, measured: bool = True) -> Socket:
     """The watts of one socket of this machine, by the best rule that applies.
 
