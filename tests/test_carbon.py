@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -296,3 +297,24 @@ async def test_a_source_that_is_refused_is_told_once_by_the_sdks_own_log(caplog:
     assert len(told) == 1
     assert "zone 'DE' answered for 'FR'" in told[0].getMessage()
     assert "remedy=" in told[0].getMessage()
+
+
+def test_a_process_that_ends_before_its_meters_stand_hands_its_record_over(tmp_path: Path) -> None:
+    """From 3.12 on an interpreter that ends starts no thread any more: what needs one to be read does not serve."""
+    code = textwrap.dedent(
+        """
+        import asyncio
+        import carbon_sdk
+
+        async def main():
+            with carbon_sdk.track("job"):
+                sum(range(1000))
+
+        asyncio.run(main())
+        """
+    )
+    records = tmp_path / "records"
+    sink = {"CARBON_SDK_SINKS": "jsonlines", "CARBON_SDK_JSONLINES_PATH": str(records)}
+    subprocess.run([sys.executable, "-c", code], check=True, env={**environment(), **sink})
+
+    assert '"name":"job"' in records.read_text(encoding="utf-8")

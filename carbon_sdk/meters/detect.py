@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from carbon_sdk.errors import MeterError
 from carbon_sdk.meters import cgroup, hardware
 from carbon_sdk.meters.absent import MeterAbsentError
 from carbon_sdk.meters.estimate import Estimate, estimate
@@ -196,6 +197,8 @@ def _built(name: str, build: Callable[[], Meter]) -> tuple[Meter | None, MeterRe
         meter = build()
     except MeterAbsentError as exc:
         return None, MeterReport(meter=name, serves=False, reason=exc.reason, remedy=exc.remedy)
+    except MeterError as exc:  # a driver that hangs; on 3.12, an interpreter that ends and starts no thread
+        return None, MeterReport(meter=name, serves=False, reason=str(exc))
     missing = next(iter(meter.unreadable), None) if isinstance(meter, PowercapMeter) else None
     if missing is None:
         return meter, MeterReport(meter=name, serves=True, reason=meter.basis)

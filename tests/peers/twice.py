@@ -59,7 +59,7 @@ class Suite:
         if measured:
             command += ["-p", PLUGIN, f"--carbon-faults={self._work}"]
             environment |= {
-                "PYTHONPATH": str(Path(__file__).parent),
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), environment.get("PYTHONPATH", "")]),
                 "CARBON_SDK_SINKS": "jsonlines",
                 "CARBON_SDK_JSONLINES_PATH": str(self.records),
                 "CARBON_SDK_STATE_DIR": str(self._work / "state"),
