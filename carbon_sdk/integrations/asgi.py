@@ -153,17 +153,36 @@ class CarbonMiddleware:
         return carbon
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start with the application; hand everything over when it shuts down."""
+        """Start with the application; hand everything over when it shuts down.
+
+        An application that does not take part (it raises or returns before it has asked for anything) is spoken for:
+        servers that end by a signal leave no other moment.
+        """
         carbon = self._begin()
         if carbon.clock.running and _in_asyncio():
             carbon.clock.follow_loop()
+        asked = False
+
+        async def asking() -> Message:
+            nonlocal asked
+            asked = True
+            return await receive()
 
         async def closing(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):  # servers do not wait for what comes after it
                 await carbon.aclose()
             await send(message)
 
-        await self.app(scope, receive, closing)
+        try:
+            await self.app(scope, asking, closing)
+        except Exception:
+            if asked or not carbon.running:
+                raise
+        if asked or not carbon.running:
+            return
+        while (await receive())["type"] != "lifespan.shutdown":
+            await send({"type": "lifespan.startup.complete"})
+        await closing({"type": "lifespan.shutdown.complete"})
 
 
 class RequestOwner(Owner):

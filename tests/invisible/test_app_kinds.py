@@ -157,3 +157,34 @@ def test_under_trio_a_request_is_served_counted_and_marked_approximate() -> None
     assert seen == ["http.response.start", "http.response.body"] * TIMES + lifespan
     assert (record_of(sink).requests, record_of(sink).approximate) == (TIMES, True)
     assert record_of(sink).cpu_seconds == pytest.approx(TIMES * BURN_SECONDS, rel=0.35)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("started", [False, True])
+async def test_only_an_app_that_takes_no_part_in_the_lifespan_is_spoken_for(started: bool) -> None:
+    """One that fails while it starts still fails; one that never looks lets the server go through its lifespan."""
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+    sent: list[str] = []
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        sent.append(message["type"])
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if started:
+            await receive()
+        raise Refused
+
+    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(100.0), sinks={})
+    middleware = CarbonMiddleware(app, carbon=carbon)
+    if started:
+        with pytest.raises(Refused):
+            await middleware({"type": "lifespan"}, receive, send)
+        await carbon.aclose()
+    else:
+        await middleware({"type": "lifespan"}, receive, send)
+
+    assert sent == ([] if started else ["lifespan.startup.complete", "lifespan.shutdown.complete"])
+    assert not carbon.running

@@ -10,6 +10,7 @@ from fastapi import BackgroundTasks, FastAPI, Request, WebSocket, WebSocketDisco
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from carbon_sdk import CarbonMiddleware
+from carbon_sdk.integrations.asgi import Receive, Scope, Send
 
 BURN_SECONDS = 0.02
 
@@ -127,3 +128,14 @@ async def closed(socket: WebSocket) -> None:
 
 
 measured = CarbonMiddleware(bare)
+
+
+async def _without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "lifespan":
+        raise ValueError("what is a lifespan?")
+    burn()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"here"})
+
+
+without_lifespan = CarbonMiddleware(_without_lifespan)

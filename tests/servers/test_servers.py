@@ -146,3 +146,19 @@ def test_the_records_tell_every_request_once(visits: tuple[Visit, Visit]) -> Non
         assert burns * BURN_SECONDS <= records[name]["cpu_seconds"] <= 3 * burns * BURN_SECONDS, name
     assert records["GET /background"]["duration_seconds"] < 0.2
     assert "carbon.fault" not in measured.log
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_application_without_a_lifespan_leaves_its_records_too(name: str, tmp_path: Path) -> None:
+    """The server ends by the signal it got, so nothing runs after it; the shutdown is the last moment."""
+    port = free_port()
+    server = Server(COMMANDS[name]("tests.servers.application:without_lifespan", port), port, tmp_path)
+    try:
+        answer = server.ask("GET", "/")
+    finally:
+        server.stop()
+
+    assert b"here" in answer
+    assert [(record["name"], record["requests"]) for record in server.records() if record["kind"] == "request"] == [
+        ("GET (no route)", 1)
+    ]
