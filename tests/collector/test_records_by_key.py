@@ -74,7 +74,18 @@ def test_a_record_that_was_priced_again_shows_both_prices(
 
     async def reprice() -> None:
         store = await asyncio.to_thread(DuckDBStore, folder)
-        prices = [NewPrice(zone="DE", slot=HOUR + timedelta(minutes=15 * part), g_per_kwh=200.0) for part in range(4)]
+        prices = [
+            NewPrice(
+                zone="DE",
+                place="DE",
+                signal="average",
+                scope="lifecycle",
+                quality="measured",
+                slot=HOUR + timedelta(minutes=15 * part),
+                g_per_kwh=200.0,
+            )
+            for part in range(4)
+        ]
         await store.reprice("default", "history", prices)
         await store.aclose()
 
