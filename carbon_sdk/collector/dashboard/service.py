@@ -7,11 +7,12 @@ from carbon_sdk.collector.dashboard import sheet
 from carbon_sdk.collector.dashboard.books import books_picture
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import total_facts
-from carbon_sdk.collector.dashboard.heat import BY, heats_of
+from carbon_sdk.collector.dashboard.heat import BY, Heat, heats_of
 from carbon_sdk.collector.dashboard.overview import SERVED
 from carbon_sdk.collector.dashboard.quantity import percent
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
+from carbon_sdk.collector.report import Dimension
 from carbon_sdk.collector.store import Store
 
 MOST_ENDPOINTS = 1_000
@@ -23,14 +24,12 @@ async def service(visit: Visit, store: Store) -> dict[str, Any]:
     """What the template `service.html` shows."""
     name = visit.wanted("service")
     own: Any = {"service": (name,)}
-    long = visit.period.hours(HEAT_DAYS)
     async with asyncio.TaskGroup() as tasks:
         total = tasks.create_task(store.figures(visit.query(filters=own)))
         everybody = tasks.create_task(store.figures(visit.query()))
         endpoints = tasks.create_task(store.figures(visit.query("endpoint", filters={**own, "kind": SERVED})))
         process = tasks.create_task(store.figures(visit.query("service", "kind")))
         machine = tasks.create_task(store.figures(visit.query("kind", book="machine")))
-        heat = tasks.create_task(store.figures(visit.query(*BY, filters=own, period=long, series=True)))
     if not total.result():
         return {"nothing": True, "subject": name}
     whole = total.result()[0]
@@ -42,9 +41,17 @@ async def service(visit: Visit, store: Store) -> dict[str, Any]:
         "endpoints": _endpoints(visit, name, endpoints.result(), sheet.grams_of(whole)),
         "endpoint_count": len(endpoints.result()),
         "picture": books_picture(process.result(), machine.result(), name),
-        "heats": heats_of(heat.result(), visit.period.zone),
-        "heat_words": long.words,
+        "heat_words": visit.period.hours(HEAT_DAYS).words,
+        "heat_source": visit.link("heat", service=name),
+        "heats": await week(visit, store) if visit.asked.get("week") else None,
     }
+
+
+async def week(visit: Visit, store: Store) -> list[Heat]:
+    """The week of a service, a map for each kind of grams: of the period, or of four weeks where it is shorter."""
+    own: dict[Dimension, tuple[str | None, ...]] = {"service": (visit.wanted("service"),)}
+    long = visit.period.hours(HEAT_DAYS)
+    return heats_of(await store.figures(visit.query(*BY, filters=own, period=long, series=True)), visit.period.zone)
 
 
 def _share(own: Figure, everybody: Any) -> str | None:

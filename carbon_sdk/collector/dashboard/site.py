@@ -28,7 +28,7 @@ from carbon_sdk.collector.dashboard.machines import machines
 from carbon_sdk.collector.dashboard.overview import overview
 from carbon_sdk.collector.dashboard.period import PRESETS, day_text
 from carbon_sdk.collector.dashboard.records import records
-from carbon_sdk.collector.dashboard.service import service
+from carbon_sdk.collector.dashboard.service import service, week
 from carbon_sdk.collector.dashboard.session import Sessions
 from carbon_sdk.collector.dashboard.visit import ROOT, Visit, visit_of
 from carbon_sdk.collector.gate import problem
@@ -107,6 +107,7 @@ class Site:
             Route(f"{ROOT}login", self._login.begin, methods=["POST"]),
             Route(f"{ROOT}logout", self._login.end, methods=["POST"]),
             Route(f"{ROOT}series", self._data(self._series)),
+            Route(f"{ROOT}heat", self._data(self._heat)),
             Route(f"{ROOT}v1/reports/{{name}}", self._data(self._answers.figures)),
             Route(f"{ROOT}v1/records", self._data(self._answers.records)),
             Mount(self._static, _Lasting(directory=FOLDER / "static")),
@@ -150,6 +151,13 @@ class Site:
         try:
             visit = await visit_of(request, "series", request.state.caller, self._store)
             return JSONResponse(await series(visit, self._store))
+        except (ValueError, QueryError) as exc:
+            return problem(400, str(exc))
+
+    async def _heat(self, request: Request) -> Response:
+        try:
+            visit = await visit_of(request, "heat", request.state.caller, self._store)
+            return self._html("heat.html", heats=await week(visit, self._store))
         except (ValueError, QueryError) as exc:
             return problem(400, str(exc))
 

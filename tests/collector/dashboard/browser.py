@@ -51,7 +51,7 @@ class Visitor:
     def go(self, path: str) -> Page:
         """Open a page of the dashboard and wait until its charts are drawn."""
         self.page.goto(f"{self.address}/dashboard/{path}")
-        expect(self.page.locator(".chart .wait")).to_have_count(0)
+        expect(self.page.locator(".wait:visible")).to_have_count(0)
         return self.page
 
 

@@ -97,6 +97,20 @@ def test_the_books_of_a_service_add_up_on_its_page(company: Collector) -> None:
     assert "Measured on all machines" in page
 
 
+def test_the_week_of_a_service_comes_after_the_page_or_with_it(company: Collector) -> None:
+    """A browser with a script asks for the map by itself; without one there is a link."""
+    page = company.client.get("/dashboard/service?service=billing&period=7d").text
+    source = re.search(r'data-fragment="([^"]+)"', page)
+    link = re.search(r'<noscript><p><a href="([^"]+)">', page)
+    assert source is not None
+    assert link is not None
+    later, with_it = (company.client.get(html.unescape(found[1])).text for found in (source, link))
+
+    assert "data-heat" not in page
+    assert later.count("<td class=") == with_it.count("<td class=") - with_it.split("data-heat")[0].count("<td class=")
+    assert later.count('class="heat-') >= 7 * 24
+
+
 def test_each_machine_stands_once(company: Collector) -> None:
     """Two services of one machine both report it."""
     page = company.client.get("/dashboard/machines?period=7d").text

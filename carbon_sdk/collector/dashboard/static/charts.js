@@ -3,6 +3,8 @@
 
 /* global uPlot */
 
+import { ask, tellFailure } from "./loading.js";
+
 const HEIGHT = 132;
 const AXIS_HEIGHT = 34;
 const GAP_PX = 64;
@@ -168,35 +170,12 @@ function numbers(details, series) {
   details.querySelector("[data-numbers]").replaceChildren(table);
 }
 
-async function load(place) {
-  const answer = await fetch(place.dataset.chart, { headers: { accept: "application/json" } });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) {
-    throw new Error(body.error ?? `the collector answered ${answer.status}`);
-  }
-  return body;
-}
-
-function failed(place, error) {
-  const line = document.createElement("p");
-  line.className = "failed";
-  line.setAttribute("role", "alert");
-  line.textContent = `The chart could not be loaded: ${error.message}. `;
-  const again = document.createElement("button");
-  again.type = "button";
-  again.className = "quiet";
-  again.textContent = "Try again";
-  again.addEventListener("click", () => start(place));
-  line.append(again);
-  place.replaceChildren(line);
-}
-
 async function start(place) {
   let series;
   try {
-    series = await load(place);
+    series = await (await ask(place.dataset.chart)).json();
   } catch (error) {
-    failed(place, error);
+    tellFailure(place, error, () => start(place));
     return;
   }
   draw(place, series);

@@ -2,11 +2,13 @@
 
 import { drawCharts } from "./charts.js";
 import { showKnown } from "./known.js";
-import { bringSheetsToLife } from "./sheets.js";
+import { fillFragments } from "./loading.js";
+import { bringSheetsToLife, makeWalkable } from "./sheets.js";
 import { rememberZone, switchTheme } from "./viewer.js";
 
 rememberZone();
 switchTheme();
 showKnown();
 bringSheetsToLife();
+fillFragments(makeWalkable);
 drawCharts();

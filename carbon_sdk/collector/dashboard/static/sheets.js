@@ -98,11 +98,15 @@ function walk(map) {
   });
 }
 
+export function makeWalkable(place) {
+  place.querySelectorAll("[data-heat]").forEach(walk);
+}
+
 export function bringSheetsToLife() {
   for (const table of document.querySelectorAll("table[data-sortable]")) {
     makeSortable(table);
     makeUnfoldable(table);
     makeFilterable(table.closest(".card"), table);
   }
-  document.querySelectorAll("[data-heat]").forEach(walk);
+  makeWalkable(document);
 }
