@@ -68,15 +68,26 @@ function uPlotSplits(least, greatest) {
   return splits;
 }
 
+/** A level line over the whole of each bucket, joined to its neighbours; a bucket alone is seen too. */
+function levels(chart, edges, values) {
+  const path = new Path2D();
+  values.forEach((value, at) => {
+    if (value === null) {
+      return;
+    }
+    const y = chart.valToPos(value, "y", true);
+    const left = chart.valToPos(edges[at], "x", true);
+    path[at > 0 && values[at - 1] !== null ? "lineTo" : "moveTo"](left, y);
+    path.lineTo(chart.valToPos(edges[at + 1], "x", true), y);
+  });
+  return path;
+}
+
 function options(series, panel, width, last, moved) {
   const accent = colour("--accent");
   const bars = panel.form === "bars";
-  const steps = {
-    paths: uPlot.paths.stepped({ align: 1 }),
-    width: 2,
-    fill: undefined,
-  };
-  const filled = { paths: uPlot.paths.bars({ size: [0.82, 40], align: 1, radius: 0.12 }), width: 0, fill: accent };
+  const steps = { paths: (chart, number) => ({ stroke: levels(chart, series.edges, chart.data[number]) }), width: 2 };
+  const filled = { paths: uPlot.paths.bars({ size: [0.82, 120], align: 1, radius: 0.12 }), width: 0, fill: accent };
   return {
     width,
     height: HEIGHT + (last ? AXIS_HEIGHT : 0),
