@@ -105,6 +105,8 @@ def test_no_page_is_wider_than_its_window(visit: Visit, path: str) -> None:
 
         assert (width, beyond) == (width, [])
         assert page.evaluate("document.documentElement.scrollWidth") <= inner
+        inside = "[...document.querySelectorAll('.scroll')].map(one => one.scrollWidth - one.clientWidth)"
+        assert (width, max(page.evaluate(inside), default=0)) <= (width, 1)
 
 
 def note(page: Page) -> Any:
