@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 from carbon_sdk.collector.books import Books, books_of
 from carbon_sdk.collector.dashboard.quantity import JOULES, column, percent
+from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.figure import Figure
-
-OWN_KINDS = ("request", "worker", "span")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +21,7 @@ class Part:
         percent: Its share, in words.
         start: Where it begins, in per cent of the width.
         width: How wide it is, in per cent.
+        records: What its records have in common, as filters; None where it was derived and has none of its own.
     """
 
     look: str
@@ -31,6 +31,7 @@ class Part:
     percent: str
     start: float
     width: float
+    records: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,26 +85,36 @@ def _by_kind(figures: Sequence[Figure]) -> dict[str, float]:
     return kinds
 
 
-Piece = tuple[str, str, str, float]
+Piece = tuple[str, str, str, float, Mapping[str, str] | None]
 
 
 def _accounts(accounts: Mapping[str, float], service: str | None) -> list[Piece]:
-    spans = sum(accounts.get(kind, 0.0) for kind in OWN_KINDS)
+    spans = sum(accounts.get(kind, 0.0) for kind in SERVED)
     whose = "of all services" if service is None else f"of {service}"
+    own = {} if service is None else {"service": service}
+    asked, alone = f"work that an endpoint or a job {whose} asked for", f"the processes {whose}, outside any request"
+    many = "beyond the number of accounts that are told apart"
     return [
-        ("spans", "Requests, jobs and spans", f"work that an endpoint or a job {whose} asked for", spans),
-        ("background", "Background", f"the processes {whose}, outside any request", accounts.get("background", 0.0)),
-        ("sdk", "carbon_sdk", "measuring itself", accounts.get("sdk", 0.0)),
-        ("other", "Other accounts", "beyond the number of accounts that are told apart", accounts.get("other", 0.0)),
+        ("spans", "Requests, jobs and spans", asked, spans, own),
+        ("background", "Background", alone, accounts.get("background", 0.0), {**own, "kind": "background"}),
+        ("sdk", "carbon_sdk", "measuring itself", accounts.get("sdk", 0.0), {**own, "kind": "sdk"}),
+        ("other", "Other accounts", many, accounts.get("other", 0.0), {**own, "kind": "other"}),
     ]
 
 
 def _machine(books: Books, others: float, rest: float | None) -> list[Piece]:
+    idle, nobodys = books.idle or 0.0, books.unattributed or 0.0
     return [
-        ("others", "Other services", "of this project, on any of its machines", others),
-        ("rest", "Rest of the machines", "everything that does not report", max(rest or 0.0, 0.0)),
-        ("idle", "Idle", "what the machines use by being switched on", books.idle or 0.0),
-        ("unattributed", "Unattributed", "measured, but whose it is cannot be known", books.unattributed or 0.0),
+        ("others", "Other services", "of this project, on any of its machines", others, None),
+        ("rest", "Rest of the machines", "everything that does not report", max(rest or 0.0, 0.0), None),
+        ("idle", "Idle", "what the machines use by being switched on", idle, {"kind": "idle"}),
+        (
+            "unattributed",
+            "Unattributed",
+            "measured, but nobody's share can be known",
+            nobodys,
+            {"kind": "unattributed"},
+        ),
     ]
 
 
@@ -117,12 +128,22 @@ def _remark(books: Books, rest: float | None) -> str:
 
 
 def _picture(pieces: Sequence[Piece], whole: float, remark: str, *, measured: bool) -> Picture:
-    unit, texts = column([*(joules for *_, joules in pieces), whole], JOULES)
+    unit, texts = column([*(piece[3] for piece in pieces), whole], JOULES)
     parts, start = [], 0.0
-    for (look, title, words, joules), text in zip(pieces, texts, strict=False):
+    for (look, title, words, joules, records), text in zip(pieces, texts, strict=False):
         width = 100.0 * joules / whole
-        share = percent(joules / whole)
-        parts.append(Part(look=look, title=title, words=words, text=text, percent=share, start=start, width=width))
+        parts.append(
+            Part(
+                look=look,
+                title=title,
+                words=words,
+                text=text,
+                percent=percent(joules / whole),
+                start=start,
+                width=width,
+                records=records,
+            )
+        )
         start += width
     title = "Measured on all machines" if measured else "Booked by the services"
     return Picture(parts=tuple(parts), unit=unit, whole=texts[-1], title=title, remark=remark)

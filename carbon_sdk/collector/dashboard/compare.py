@@ -5,10 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from carbon_sdk.collector.dashboard.overview import SERVED
 from carbon_sdk.collector.dashboard.period import Period, period_of
 from carbon_sdk.collector.dashboard.quantity import GRAMS, JOULES, SECONDS, Ladder, change, count, quantity
-from carbon_sdk.collector.dashboard.sheet import grams_of, per_request
+from carbon_sdk.collector.dashboard.sheet import SERVED, grams_of, per_request
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.report import Dimension
@@ -108,6 +107,14 @@ def contrast(name: str, href: str | None, before: Figure | None, after: Figure |
     return Contrast(name=name, href=href, refusals=tuple(refusals.values()), pairs=tuple(pairs))
 
 
+def trends_of(before: Figure, after: Figure) -> Mapping[str, str]:
+    """How the figures at the head of a page changed, by their titles; what may not be compared is left out."""
+    whole = contrast("", None, before, after)
+    changes = {measure.title: pair.change for measure, pair in zip(MEASURES, whole.pairs, strict=True)}
+    titles = {"Emissions": "CO₂e", "Energy": "Energy", "Per request": "CO₂e a request"}
+    return {title: change for title, name in titles.items() if (change := changes[name])}
+
+
 async def compare(visit: Visit, store: Store) -> dict[str, Any]:
     """What the template `compare.html` shows."""
     service = visit.asked.get("service") or None
@@ -162,11 +169,15 @@ def _sides(visit: Visit, releases: Sequence[str]) -> tuple[Side, Side]:
         given = {"from": visit.asked["before_from"], "to": visit.asked.get("before_to", "")}
         earlier = period_of(given, visit.period.zone, visit.period.end)
     else:
-        earlier = visit.period.earlier
+        earlier = visit.period.earlier(visit.now)
     return (
         Side(title="Before", words=earlier.words, period=earlier, release=None),
-        Side(title="After", words=visit.period.words, period=visit.period, release=None),
+        Side(title="After", words=_words(visit), period=visit.period, release=None),
     )
+
+
+def _words(visit: Visit) -> str:
+    return f"{visit.period.words}{', so far' if visit.now < visit.period.end else ''}"
 
 
 async def _releases(visit: Visit, store: Store, service: str) -> list[Figure]:

@@ -2,22 +2,22 @@
 
 import asyncio
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from carbon_sdk.collector.answers import UNKNOWN
 from carbon_sdk.collector.dashboard import sheet
 from carbon_sdk.collector.dashboard.alike import tiles_of
 from carbon_sdk.collector.dashboard.chart import chart_of
+from carbon_sdk.collector.dashboard.compare import trends_of
 from carbon_sdk.collector.dashboard.fact import intensity_fact, total_facts
 from carbon_sdk.collector.dashboard.period import QUARTER, Period, period_of
+from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.store import Store
 
 MOST_ENDPOINTS = 8
-SERVED = ("request", "worker", "span")
-"""Kinds of account that an endpoint or a job is made of."""
 COLUMNS = (sheet.CO2E, sheet.ENERGY, sheet.REQUESTS, sheet.CO2E_EACH, sheet.INTENSITY)
 
 
@@ -28,15 +28,19 @@ async def overview(visit: Visit, store: Store) -> dict[str, Any]:
         services = tasks.create_task(store.figures(visit.query("service")))
         endpoints = tasks.create_task(store.figures(visit.query("service", "endpoint", filters={"kind": SERVED})))
         zones = tasks.create_task(store.figures(visit.query("zone", "intensity_source", "intensity_quality")))
-        now = tasks.create_task(store.figures(_now(visit, store)))
+        now = tasks.create_task(store.figures(_now(visit)))
+        before = tasks.create_task(store.figures(visit.query(period=visit.period.earlier(visit.now))))
     if not total.result():
         return {"nothing": True}
     whole = total.result()[0]
     whole_g = sheet.grams_of(whole)
     facts = total_facts(whole, visit.link("records"))
+    trends = trends_of(before.result()[0], whole) if before.result() else {}
     latest = intensity_fact(now.result(), visit.period.zone, visit.link("records", period="1h"))
     return {
         "facts": [*facts, latest],
+        "trends": trends,
+        "compare": visit.link("compare"),
         "tiles": tiles_of(whole),
         "chart": chart_of(visit, {}),
         "services": _services(visit, services.result(), whole_g),
@@ -47,9 +51,9 @@ async def overview(visit: Visit, store: Store) -> dict[str, Any]:
     }
 
 
-def _now(visit: Visit, store: Store) -> Any:
+def _now(visit: Visit) -> Any:
     """By zone in quarters, over the last two hours: what was last heard."""
-    present = period_of({"period": "1h"}, visit.period.zone, datetime.fromtimestamp(store.now(), UTC))
+    present = period_of({"period": "1h"}, visit.period.zone, visit.now)
     recent = Period(
         start=present.end - timedelta(hours=2) - QUARTER,
         end=present.end,

@@ -86,16 +86,22 @@ class Period:
         start, end = _midnight(self.first_day, self.zone), _midnight(self.last_day + timedelta(days=1), self.zone)
         return Period(start=start, end=end, bucket=_bucket(end - start), zone=self.zone, preset=None)
 
-    @property
-    def earlier(self) -> "Period":
-        """As many whole days, or as many hours, right before it."""
-        first = self.start.astimezone(self.zone)
-        if first.time() == datetime.min.time() and self.end.astimezone(self.zone).time() == datetime.min.time():
-            days = (self.last_day - self.first_day).days + 1
-            start = _midnight(self.first_day - timedelta(days=days), self.zone)
-        else:
-            start = self.start - (self.end - self.start)
-        return replace(self, start=start, end=self.start, preset=None)
+    def earlier(self, now: datetime) -> "Period":
+        """As much time right before it; of a period that is not over yet, as much as has passed of it.
+
+        Args:
+            now: The present, UTC.
+        """
+        end = min(self.end, _above(now, QUARTER, timedelta()))
+        if self.preset in ("1h", "24h"):
+            length = self.end - self.start
+            return replace(self, start=self.start - length, end=end - length, preset=None)
+        days = timedelta(days=(self.last_day - self.first_day).days + 1)
+        start, until = (
+            (moment.astimezone(self.zone).replace(tzinfo=None) - days).replace(tzinfo=self.zone).astimezone(UTC)
+            for moment in (self.start, end)
+        )
+        return replace(self, start=start, end=until, preset=None)
 
     def hours(self, least_days: int) -> "Period":
         """This period by the hour, or the whole days that end with it where it is shorter; cut to what can be asked."""

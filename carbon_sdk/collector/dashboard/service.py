@@ -8,8 +8,8 @@ from carbon_sdk.collector.dashboard.books import books_picture
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import total_facts
 from carbon_sdk.collector.dashboard.heat import BY, Heat, heats_of
-from carbon_sdk.collector.dashboard.overview import SERVED
 from carbon_sdk.collector.dashboard.quantity import percent
+from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.report import Dimension

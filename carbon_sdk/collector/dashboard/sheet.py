@@ -17,6 +17,9 @@ from carbon_sdk.collector.dashboard.quantity import (
 )
 from carbon_sdk.collector.figure import Figure
 
+SERVED = ("request", "worker", "span")
+"""Kinds of account that an endpoint or a job is made of."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:

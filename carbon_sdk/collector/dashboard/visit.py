@@ -32,6 +32,7 @@ class Visit:
         period: When.
         page: The page's name, which is its path below the dashboard's root; empty for the overview.
         asked: The query parameters.
+        now: The present, UTC.
         theme: `light` or `dark`; None follows the system.
     """
 
@@ -41,6 +42,7 @@ class Visit:
     period: Period
     page: str
     asked: Mapping[str, str]
+    now: datetime
     theme: str | None
 
     @property
@@ -125,13 +127,15 @@ async def visit_of(request: Request, page: str, caller: Caller, store: Store) ->
         project = OPEN_PROJECT if OPEN_PROJECT in names or not names else names[0]
     zone = zone_of(asked.get("tz") or request.cookies.get(ZONE_COOKIE), strict="tz" in asked)
     theme = request.cookies.get(THEME_COOKIE)
+    now = datetime.fromtimestamp(store.now(), UTC)
     return Visit(
         caller=caller,
         project=project_name(project),
         projects=projects,
-        period=period_of(asked, zone, datetime.fromtimestamp(store.now(), UTC)),
+        period=period_of(asked, zone, now),
         page=page,
         asked=asked,
+        now=now,
         theme=theme if theme in THEMES else None,
     )
 

@@ -34,6 +34,20 @@ def test_two_dates_are_whole_days_of_the_viewer(first: date, days: int, name: st
     assert period.parameters == {"from": first.isoformat(), "to": last.isoformat(), "tz": name}
 
 
+@given(MOMENTS, st.sampled_from(ZONES), st.sampled_from(["1h", "24h", "7d", "30d"]))
+def test_what_is_not_over_is_compared_with_as_much_of_the_time_before(now: datetime, name: str, preset: str) -> None:
+    """At four in the afternoon, seven days so far stand against seven days up to four in the afternoon."""
+    zone = ZoneInfo(name)
+    period = period_of({"period": preset}, zone, now)
+    before = period.earlier(now)
+    passed = min(period.end, now + timedelta(minutes=15)) - period.start
+
+    assert before.start < before.end <= period.start
+    assert abs((before.end - before.start) - passed) <= timedelta(hours=1, minutes=15)  # where clocks change
+    if preset.endswith("d"):
+        assert before.start.astimezone(zone).hour == period.start.astimezone(zone).hour
+
+
 @pytest.mark.parametrize(
     ("asked", "named"),
     [
