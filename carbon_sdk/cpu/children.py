@@ -99,11 +99,11 @@ class Children:
             return
         try:
             ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG))
-        except ChildProcessError:  # reaped elsewhere: the next cut finds it gone
+            used_ns = 0 if ended is None else _ended_ns(pid)
+        except OSError:  # reaped elsewhere: the next cut finds it gone
             return
         if ended is None:
             return
-        used_ns = _ended_ns(pid)
         self._hear()
         if self._living.pop(pid, None) is child:  # of several threads that wait for it, one books it
             if child.final_ns is None:

@@ -5,8 +5,6 @@ import time
 from collections.abc import Awaitable, Coroutine
 from typing import Any
 
-import pytest
-
 from carbon_sdk.cpu.accounts import Account, Cut, Use
 from carbon_sdk.cpu.clock import STALE_NS, Clock, Tally, drive
 from carbon_sdk.spans.span import SpanShare
@@ -44,7 +42,9 @@ class Book:
     """What a clock has booked, and what the process used by its own clock."""
 
     def __init__(self) -> None:
-        self.clock = Clock(on_error=lambda where, exc: pytest.fail(f"{where}: {exc!r}"))
+        self.errors: list[tuple[str, BaseException]] = []
+        """Of ours: none is expected."""
+        self.clock = Clock(on_error=lambda where, exc: self.errors.append((where, exc)))
         self.clock.start()
         self.clock.cut()
         self._begun_ns = time.process_time_ns()
@@ -83,6 +83,7 @@ class Book:
 
     def cut(self) -> dict[Account, Use]:
         """Close a window; the books of all of them balance against the process's own clock."""
+        assert not self.errors
         self.cuts.append(self.clock.cut())
         used = (time.process_time_ns() - self._begun_ns) / 1e9
         process = sum(cut.process_cpu_seconds for cut in self.cuts)
