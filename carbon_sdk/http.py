@@ -37,6 +37,8 @@ AGAIN = frozenset({500, 502, 503, 504})
 """Statuses worth a second try: the server's trouble, not ours. Not 429: it asks for less, not for more."""
 LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 """A server that asks for more than a day is asked again after a day."""
+ENCODINGS = frozenset({"identity", "gzip", "deflate"})
+"""How a body may be packed, and once only: other ways, or one in another, unpack to a thousand megabytes at a time."""
 _HIDDEN_QUERY = "carbon_sdk.hidden_query"
 
 
@@ -302,6 +304,9 @@ class HTTP:
 
         try:
             self.open()
+        except OSError as exc:  # ssl's own errors included
+            raise HTTPError("tls", where, f"the authorities in {self._ca_file} cannot be read: {exc}") from exc
+        try:
             async with (
                 asyncio.timeout(self._timeout_seconds),
                 self._client.stream(method, url, **asked) as response,
@@ -325,6 +330,9 @@ class HTTP:
         raise failure from (None if _tells(cause, secrets) else cause)
 
     async def _body_of(self, response: Any, where: str) -> bytes:
+        packed = response.headers.get("content-encoding", "identity").strip().lower()
+        if packed not in ENCODINGS:
+            raise HTTPError("protocol", where, f"the body is packed as {packed[:20]!r}, which was not asked for")
         body = bytearray()
         async for chunk in response.aiter_bytes():
             body += chunk
@@ -414,7 +422,7 @@ def _translated(exc: BaseException, where: str, secrets: tuple[str, ...]) -> HTT
     """One error of the libraries below in our words. The aiohttp transport calls a reset a timeout, so look beneath."""
     causes = _chain(exc)
     names = {part.__name__ for found in causes for part in type(found).__mro__}
-    text = redacted(str(causes[-1]) or type(causes[-1]).__name__, secrets)[:160]
+    text = " ".join(redacted(str(causes[-1]) or type(causes[-1]).__name__, secrets).split())[:160]
     if "SSLError" in names or "CertificateError" in names:
         return HTTPError("tls", where, f"TLS refused: {text}")
     if "ClientConnectorDNSError" in names or "gaierror" in names:

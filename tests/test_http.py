@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbon_sdk.circuit import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, Circuit, Circuits
+from carbon_sdk.circuit import FAILURES_TO_OPEN, FIRST_PAUSE_SECONDS
 from carbon_sdk.http import HTTP, HTTPError, Kind, redacted, retry_after_seconds
 from carbon_sdk.testing import ManualClock
 from tests.upstream import Authority, Serve, answer, blanks, bomb, hang, raw, reset, upstream
@@ -231,41 +231,6 @@ async def test_a_refused_call_says_what_the_server_was_left_alone_for(client: Cl
     assert "no connection" in (await failing(http, address)).problem
 
 
-@given(st.lists(st.sampled_from(["fails", "answers", "is cancelled"]), max_size=40), st.floats(0, 1))
-def test_pauses_of_a_circuit_double_to_a_quarter_of_an_hour(events: Sequence[str], chance: float) -> None:
-    """None before the fifth failure in a row; half of each pause is fixed, half is drawn; any answer ends it."""
-    circuit, now, failures = Circuit(), 0.0, 0
-    for event in events:
-        assert circuit.refusal(now) is None
-        if event == "answers":
-            circuit.succeeded()
-            failures = 0
-        elif event == "is cancelled":
-            circuit.abandoned()
-        else:
-            circuit.failed(now, chance, "down")
-            failures += 1
-        pause = circuit.paused_until - now
-        if event == "fails" and failures >= FAILURES_TO_OPEN:
-            whole = min(FIRST_PAUSE_SECONDS * 2 ** (failures - FAILURES_TO_OPEN), LONGEST_PAUSE_SECONDS)
-            assert whole / 2 - 1e-6 <= pause <= whole + 1e-6
-        else:
-            assert pause <= 0
-        now = max(now, circuit.paused_until) + 1e-3
-
-
-def test_a_thousand_servers_leave_no_more_behind_than_a_hundred() -> None:
-    """The first are forgotten."""
-    circuits = Circuits()
-    first = circuits.of("http://host-0.test/a")
-    assert circuits.of("http://host-0.test/b?c") is first
-    for number in range(1000):
-        circuits.of(f"http://host-{number}.test/")
-
-    assert circuits.of("http://host-999.test/") is not first
-    assert circuits.of("http://host-0.test/") is not first
-
-
 # Limits
 
 
@@ -291,6 +256,8 @@ KINDS: dict[str, tuple[Kind, Serve]] = {
     "long, compressed": ("too_large", bomb(50)),
     "another protocol": ("protocol", raw(b"220 mail.example.org ESMTP\r\n")),
     "no gzip": ("protocol", answer(b"not packed", headers={"Content-Encoding": "gzip"})),
+    "packed twice": ("protocol", bomb(200, times=2)),
+    "packed as nobody asked": ("protocol", answer(b"x", headers={"Content-Encoding": "zstd"})),
 }
 
 
@@ -304,6 +271,7 @@ async def test_each_failure_is_one_of_ours_and_says_where(fault: str, client: Cl
 
     assert error.kind == kind
     assert str(error).startswith(f"{server.address}/path: ")
+    assert str(error).isprintable()
 
 
 async def test_a_name_that_does_not_resolve_is_asked_for_once(client: Client) -> None:
@@ -325,6 +293,20 @@ async def test_a_stranger_s_certificate_is_refused_and_a_trusted_one_taken(clien
     assert error.kind == "tls"
     assert client.waits == []
     assert reply.body == b"good"
+
+
+@pytest.mark.parametrize("content", [b"no authority", b""])
+async def test_a_file_of_authorities_that_cannot_be_used_is_named(
+    content: bytes, client: Client, tmp_path: Path
+) -> None:
+    """And nothing is sent to a server that nobody vouches for."""
+    (tmp_path / "ca.pem").write_bytes(content)
+    async with upstream(answer(b"good"), tls=Authority().context()) as server:
+        error = await failing(client.make(ca_file=str(tmp_path / "ca.pem")), server.address)
+
+    assert error.kind == "tls"
+    assert "ca.pem cannot be read" in error.problem
+    assert not server.asked
 
 
 async def test_a_redirect_is_an_answer_and_its_target_is_not_asked(client: Client) -> None:

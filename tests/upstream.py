@@ -1,6 +1,7 @@
 """A real server in place of a provider's, which behaves as badly as a test wants, and certificates for it."""
 
 import asyncio
+import gzip
 import json
 import socket
 import ssl
@@ -68,11 +69,14 @@ def blanks(megabytes: int) -> Serve:
     return serve
 
 
-def bomb(megabytes: int) -> Serve:
-    """A long body that takes a thousandth of its room on the way."""
+def bomb(megabytes: int, *, times: int = 1) -> Serve:
+    """A long body that takes a thousandth of its room on the way, and a millionth where it is packed twice."""
 
     async def serve(writer: asyncio.StreamWriter) -> None:
-        await answer(_packed(megabytes), headers={"Content-Encoding": "gzip"})(writer)
+        content = _packed(megabytes)
+        for _ in range(times - 1):
+            content = gzip.compress(content)
+        await answer(content, headers={"Content-Encoding": ", ".join(["gzip"] * times)})(writer)
 
     return serve
 
