@@ -381,6 +381,13 @@ def _chain(
             forgive(exc)
     if static not in links:
         links.append(static)
+    ends = [index for index, link in enumerate(links) if isinstance(link, (Constant, YearlyAverages))]
+    for late in links[ends[0] + 1 :]:
+        if late is not static:
+            problem = (
+                f"{late.name} stands behind {links[ends[0]].name}, which always answers: it is never asked for now"
+            )
+            log.event("carbon.setting", level="warning", problem=problem, remedy="Change CARBON_SDK_PROVIDER")
     try:
         return chain(*links, allow_mixed_scope=settings.allow_mixed_scope)
     except SettingsError as exc:

@@ -201,18 +201,23 @@ class Carbon:
         Raises:
             IntensityError: No provider has a forecast, or none is long enough: said at once.
             ValueError: The duration is not positive, the deadline has no time zone, or the work does not fit before it.
+            SettingsError: There is no such zone; the message names the nearest.
             CarbonSDKError: Nothing runs here.
         """
-        places = [Place(zone=zone) for zone in zones]
-        return await self._on_thread(
-            lambda line: forecast.greenest_window(
+
+        async def ask(line: Any) -> forecast.Greenest:
+            from carbon_sdk.intensity.location import known_zone  # noqa: PLC0415  # our own thread has loaded it
+
+            places = [Place(zone=known_zone(zone, setting="zones")) for zone in zones]
+            return await forecast.greenest_window(
                 line.provider,
                 places or [line.place],
                 duration=duration,
                 before=before,
                 utcnow=self.timing.utcnow,
             )
-        )
+
+        return await self._on_thread(ask)
 
     async def wait_until_green(self, *, max_g_per_kwh: float, at_most: timedelta) -> forecast.Waited:
         """Wait until the grid here is as clean as wanted, or the time is up; the caller's loop goes on meanwhile.

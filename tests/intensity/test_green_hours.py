@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from carbon_sdk import Carbon
-from carbon_sdk.errors import IntensityError
+from carbon_sdk.errors import IntensityError, SettingsError
 from carbon_sdk.settings import from_environment
 from carbon_sdk.testing import FakeMeter, ManualClock, RecordingSink
 from tests.upstream import Upstream, answer, upstream
@@ -133,6 +133,18 @@ async def test_where_no_provider_has_a_forecast_both_say_so_before_anyone_is_ask
             await carbon.wait_until_green(max_g_per_kwh=1, at_most=24 * HOUR)
 
     assert not server.asked
+
+
+async def test_a_zone_is_known_in_any_case_and_one_that_is_none_names_the_nearest() -> None:
+    """Before anyone is asked."""
+    async with british(ManualClock(BEGIN)) as (carbon, server):
+        best = await carbon.greenest_window(HOUR, before=BEGIN + 24 * HOUR, zones=["gb"])
+        asked = len(server.asked)
+        with pytest.raises(SettingsError, match=r"^zones: there is no zone 'DK-DK9'. Did you mean DK-DK"):
+            await carbon.greenest_window(HOUR, before=BEGIN + 24 * HOUR, zones=["GB", "DK-DK9"])
+
+    assert best.window.zone == "GB"
+    assert len(server.asked) == asked
 
 
 async def test_a_recorded_french_day_is_compared_with_a_danish_one() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from carbon_sdk.errors import IntensityError, SettingsError
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.freshness import backoff_seconds, life_of, rest_seconds
-from carbon_sdk.intensity.intensity import Place
+from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.intensity.location import known_zone
 from carbon_sdk.intensity.plausible import checked, zone_answers
 from carbon_sdk.intensity.yearly_averages import YearlyAverages, ancestry
@@ -67,6 +67,33 @@ def test_a_source_that_repeats_itself_is_asked_ever_more_slowly() -> None:
 def test_a_zone_answers_for_itself_its_parts_and_its_parent(asked: str, answered: str, good: bool) -> None:
     """A prefix of letters is no parent."""
     assert zone_answers(asked, answered) is good
+
+
+@pytest.mark.parametrize(
+    ("known_by", "answered", "good"),
+    [
+        ("cloud_region", "US-CAL-CISO", True),
+        ("cloud_region", "US-MIDA-PJM", True),
+        ("cloud_region", "US", True),
+        ("cloud_region", "MX", False),
+        ("setting", "US-CAL-CISO", False),
+    ],
+)
+def test_a_source_may_know_better_in_which_zone_a_cloud_s_region_lies(known_by: str, answered: str, good: bool) -> None:
+    """Its own mapping stands, within the country; a zone that a person has set is answered for or not at all."""
+    place = Place(zone="US-MIDA-PJM", cloud_provider="aws", cloud_region="us-east-1", known_by=known_by)
+    said = value(start=NOON, zone=answered)
+
+    def believe() -> Intensity:
+        return checked(
+            said, source="live", signal="average", emission_scope="lifecycle", place=place, now=NOON, when="now"
+        )
+
+    if good:
+        assert believe() is said
+    else:
+        with pytest.raises(IntensityError, match="answered for 'US-MIDA-PJM'"):
+            believe()
 
 
 def test_a_date_in_the_future_is_refused_and_the_clocks_are_named() -> None:

@@ -235,6 +235,28 @@ async def test_an_hour_of_a_fault_costs_a_few_requests(fault: str, clock: Manual
     assert requests <= len(server.asked) <= 7 * requests
 
 
+@pytest.mark.parametrize(
+    ("order", "late"),
+    [
+        ("yearly_averages,electricity_maps", "electricity_maps stands behind yearly_averages"),
+        ("constant,electricity_maps,yearly_averages", "electricity_maps stands behind constant"),
+        ("electricity_maps,constant", None),
+        ("electricity_maps", None),
+    ],
+)
+async def test_a_source_behind_one_that_always_answers_is_told_of(
+    order: str, late: str | None, clock: ManualClock
+) -> None:
+    """A list in the wrong order would never ask the live source, and nobody would see it."""
+    more = {"CARBON_SDK_PROVIDER": order, "CARBON_SDK_CONSTANT_G_PER_KWH": "7"}
+    async with upstream(answer(latest(BEGIN))) as server, asking(variables(server.address, **more), clock) as chain:
+        told = await chain.now()
+
+    assert [line for line in chain.lines if "always answers" in line] == [line for line in chain.lines if late]
+    assert (told == ("electricity_maps", "measured")) == (late is None)
+    assert late is None or late in chain.lines[0]
+
+
 async def test_a_name_that_does_not_resolve_is_met_with_the_average(clock: ManualClock) -> None:
     """The message says that it is the name."""
     async with asking(variables("http://grid.invalid/v4"), clock) as chain:
