@@ -98,11 +98,12 @@ async def assemble(
             since_ns=clock.started_ns,
         )
         before = sampler.begin()
-        http = _http(settings, timing)
+        http, sources = _http(settings, timing), _http(settings, timing, proxy=settings.http_proxy)
         stack.push_async_callback(http.aclose)
+        stack.push_async_callback(sources.aclose)
         static = YearlyAverages()
         place = find_place(settings, log, forgive, final=not settings.cloud_metadata)
-        chain = _chain(settings, provider, static, http, log, forgive, timing)
+        chain = _chain(settings, provider, static, sources, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
         making = _embodied(settings, found)
@@ -299,7 +300,7 @@ async def intensity_chain(
     """
     async with AsyncExitStack() as stack:
         timing = timing or Timing()
-        http = _http(settings, timing)
+        http = _http(settings, timing, proxy=settings.http_proxy)
         stack.push_async_callback(http.aclose)
         asks = settings.cloud_metadata
         place = find_place(settings, log, _refuse, final=not asks and told is None)
@@ -310,8 +311,9 @@ async def intensity_chain(
         yield chain, place
 
 
-def _http(settings: Settings, timing: Timing) -> HTTP:
+def _http(settings: Settings, timing: Timing, *, proxy: str | None = None) -> HTTP:
     return HTTP(
+        proxy=proxy,
         timeout_seconds=settings.http_timeout_seconds,
         ca_file=None if settings.http_ca_file is None else str(settings.http_ca_file),
         monotonic=timing.monotonic,

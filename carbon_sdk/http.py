@@ -1,7 +1,7 @@
 """The one HTTP client: limits, timeouts, retries, a circuit; errors translated, secrets kept out.
 
-Nothing outside this file knows which library it is. It speaks httpx's API over the aiohttp transport; both are imported
-at the first request, because they cost 400 ms that a service without a live provider need not pay.
+Nothing but this file and `transport.py` knows which library it is. It speaks httpx's API over the aiohttp transport;
+both are imported at the first request, because they cost 400 ms that a service without a live provider need not pay.
 
 * **Time.** One attempt has one deadline for all of it, so a server that drips a byte a second cannot hold it.
 * **Size.** A body beyond the limit is cut off while it arrives, after decompression.
@@ -16,17 +16,16 @@ at the first request, because they cost 400 ms that a service without a live pro
 import asyncio
 import email.utils
 import random
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any, Literal
 from urllib.parse import quote, quote_plus, urlsplit
 
 from carbon_sdk.circuit import FIRST_PAUSE_SECONDS, Circuits
 from carbon_sdk.errors import CarbonSDKError
+from carbon_sdk.transport import HIDDEN_QUERY, open_client, password_of
 
 Kind = Literal["timeout", "unreachable", "name", "tls", "too_large", "protocol", "paused"]
 
@@ -39,7 +38,6 @@ LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 """A server that asks for more than a day is asked again after a day."""
 ENCODINGS = frozenset({"identity", "gzip", "deflate"})
 """How a body may be packed, and once only: other ways, or one in another, unpack to a thousand megabytes at a time."""
-_HIDDEN_QUERY = "carbon_sdk.hidden_query"
 
 
 class HTTPError(CarbonSDKError):
@@ -131,7 +129,7 @@ class HTTP:
         max_body_bytes: Longest body that is taken, decompressed.
         attempts: How often a repeatable call is tried.
         max_connections: Connections open at once.
-        proxy: `http://host:port` of a proxy.
+        proxy: `http://user:password@host:port` of a proxy; the password shows nowhere.
         ca_file: PEM file of the authorities to trust instead of the bundled ones.
         user_agent: What we call ourselves.
         monotonic: Clock of the circuits, seconds; those who ask through this client may use it.
@@ -162,6 +160,7 @@ class HTTP:
         self._attempts = attempts
         self._max_connections = max_connections
         self._proxy = proxy
+        self._secrets = (password_of(proxy),)
         self._ca_file = ca_file
         self._user_agent = user_agent
         self.monotonic = monotonic
@@ -207,7 +206,7 @@ class HTTP:
             params=params,
             headers=dict(headers or {}),
             auth=auth,
-            extensions={_HIDDEN_QUERY: dict(secret_params or {})},
+            extensions={HIDDEN_QUERY: dict(secret_params or {})},
         )
 
     async def send(
@@ -248,7 +247,14 @@ class HTTP:
     def open(self) -> None:
         """Load the libraries now, so that a deadline of the first call does not pay for them."""
         if self._client is None:
-            self._client = self._new_client()
+            self._client = open_client(
+                timeout_seconds=self._timeout_seconds,
+                connect_timeout_seconds=self._connect_timeout_seconds,
+                max_connections=self._max_connections,
+                proxy=self._proxy,
+                ca_file=self._ca_file,
+                user_agent=self._user_agent,
+            )
 
     async def aclose(self) -> None:
         """Close all connections; a second call does nothing."""
@@ -267,7 +273,8 @@ class HTTP:
             retry_error_callback=lambda last: last.outcome.result() if last.outcome else None,
             sleep=self._sleep,
         )
-        reply: Reply = await retrying(self._attempt, method, url, _where(url), secrets, asked)
+        hidden = (*secrets, *self._secrets)
+        reply: Reply = await retrying(self._attempt, method, url, _where(url), hidden, asked)
         return reply
 
     async def _attempt(
@@ -339,53 +346,6 @@ class HTTP:
             if len(body) > self._max_body_bytes:
                 raise HTTPError("too_large", where, f"the body is longer than {self._max_body_bytes} bytes")
         return bytes(body)
-
-    def _new_client(self) -> Any:
-        from http.cookiejar import CookieJar, DefaultCookiePolicy  # noqa: PLC0415 - late, as above
-
-        import aiohttp  # noqa: PLC0415
-        import httpx  # noqa: PLC0415
-        from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415
-
-        tls = _trust(self._ca_file)
-
-        class Transport(AiohttpTransport):
-            """Adds secret parameters where nothing logs them."""
-
-            async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-                secret = request.extensions.get(_HIDDEN_QUERY)
-                if secret:
-                    request = httpx.Request(
-                        request.method,
-                        request.url.copy_merge_params(secret),
-                        headers=request.headers,
-                        stream=request.stream,
-                        extensions=request.extensions,
-                    )
-                return await super().handle_async_request(request)
-
-        def session() -> aiohttp.ClientSession:
-            connector = aiohttp.TCPConnector(ssl=tls, limit=self._max_connections, keepalive_timeout=30)
-            made = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-            made._retry_connection = False  # it would send a GET or PUT again by itself, unpaced and uncounted
-            return made
-
-        return httpx.AsyncClient(
-            transport=Transport(client=session, proxy=httpx.Proxy(self._proxy) if self._proxy else None),
-            timeout=httpx.Timeout(self._timeout_seconds, connect=self._connect_timeout_seconds),
-            headers={"user-agent": self._user_agent, "accept-encoding": "gzip, deflate"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            follow_redirects=False,
-            trust_env=False,
-        )
-
-
-@cache
-def _trust(ca_file: str | None) -> ssl.SSLContext:
-    """Reading the bundled authorities takes 30 ms, so once a process."""
-    import httpx  # noqa: PLC0415 - late, as above
-
-    return httpx.create_ssl_context(trust_env=False) if ca_file is None else ssl.create_default_context(cafile=ca_file)
 
 
 def _may_pass(exc: BaseException) -> bool:

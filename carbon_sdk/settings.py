@@ -151,6 +151,13 @@ def _address(name: str, value: Any) -> str:
     return text
 
 
+def _proxy(name: str, value: Any) -> str:
+    text = str(value).strip()
+    if not re.fullmatch(r"https?://([^\s/@]+@)?[^\s/@:]+(:\d{1,5})?/?", text):
+        raise _refuse(name, "it is not the address of a proxy", "Write it as http://proxy.example.org:3128")
+    return text
+
+
 def _setting(check: Check, default: Any = None, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"check": check}, repr=not secret)
 
@@ -201,6 +208,7 @@ class Settings:
         allow_mixed_scope: Let a chain hold providers whose signal or emission scope differ.
         intensity_cache: Folder of an intensity cache shared by the workers of this host; none when absent.
         http_timeout_seconds: Deadline of one request to a provider or a collector, all of it.
+        http_proxy: Proxy by which providers are asked, `http://proxy:3128`; it may hold user and password.
         http_ca_file: PEM file of the authorities to trust there, instead of the bundled ones.
         pue: Power usage effectiveness of the data centre, 1 to 3; the cloud's own figure when absent, else 1.0.
         wall_factor: From measured domains to the wall, 1 to 5; not applied when absent.
@@ -248,6 +256,7 @@ class Settings:
     allow_mixed_scope: bool = _setting(_truth, False)
     intensity_cache: Path | None = _setting(_path)
     http_timeout_seconds: float = _setting(_number(0.1, 60, "seconds"), 10.0)
+    http_proxy: str | None = _setting(_proxy, secret=True)
     http_ca_file: Path | None = _setting(_file)
     pue: float | None = _setting(_number(1, 3, "a factor"))
     wall_factor: float | None = _setting(_number(1, 5, "a factor"))

@@ -64,10 +64,9 @@ def test_why_a_source_failed_and_what_to_do_stand_below_the_table(
 
     assert "static, average, lifecycle, by yearly_averages" in lines[0]
     assert any(line.split()[:6] == ["electricity_maps", "average,", "lifecycle", "0", "1", "1"] for line in lines)
-    assert f"electricity_maps: {nobody}/carbon-intensity/latest: no connection, or it broke" in " ".join(
-        printed.out.split()
-    )
-    assert "Let this host reach it, or take it out of CARBON_SDK_PROVIDER." in lines
+    words = " ".join(printed.out.split())
+    assert f"electricity_maps: {nobody}/carbon-intensity/latest: no connection, or it broke" in words
+    assert "Let this host reach it, by CARBON_SDK_HTTP_PROXY if need be, or change CARBON_SDK_PROVIDER." in words
     assert max(map(len, lines)) <= columns
     assert not printed.err
     assert "token-that" not in printed.out

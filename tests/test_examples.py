@@ -74,7 +74,7 @@ def test_the_demo_with_the_network_cut_shows_static_values_and_why(tmp_path: Pat
     assert "g/kWh in zone GB, by yearly_averages (static, average, lifecycle)" in shown
     assert f"gb_carbon_intensity: {address}/intensity/" in shown
     assert "no connection" in shown
-    assert "Let this host reach it, or take it out of CARBON_SDK_PROVIDER." in shown
+    assert "Let this host reach it, by CARBON_SDK_HTTP_PROXY if need be, or change CARBON_SDK_PROVIDER." in shown
 
 
 def test_a_setting_that_cannot_be_used_is_named_before_the_demo_starts(

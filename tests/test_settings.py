@@ -38,6 +38,7 @@ def test_arguments_stand_above_the_environment() -> None:
         ("DISABLED", "maybe", "1 or 0"),
         ("LATITUDE", "200", "-90 to 90"),
         ("HTTP_TIMEOUT_SECONDS", "0", "0.1 to 60"),
+        ("HTTP_PROXY", "proxy:3128", "http://proxy.example.org:3128"),
         ("HTTP_CA_FILE", "/nowhere/ca.pem", "there is no file"),
     ],
 )

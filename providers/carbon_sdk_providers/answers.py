@@ -16,11 +16,12 @@ from carbon_sdk.intensity.intensity import EmissionScope, RefusedCredentialsErro
 
 _NETWORK_REMEDIES: Mapping[Kind, str] = {
     "timeout": "Raise CARBON_SDK_HTTP_TIMEOUT_SECONDS if it is always so slow",
-    "unreachable": "Let this host reach it, or take it out of CARBON_SDK_PROVIDER",
-    "name": "Let this host resolve and reach it, or take it out of CARBON_SDK_PROVIDER",
+    "unreachable": "Let this host reach it, by CARBON_SDK_HTTP_PROXY if need be, or change CARBON_SDK_PROVIDER",
+    "name": "Let this host resolve it, or ask by CARBON_SDK_HTTP_PROXY, or change CARBON_SDK_PROVIDER",
     "tls": "If a gateway of your own stands between, name its authority in CARBON_SDK_HTTP_CA_FILE",
 }
 _BLOCKED = "It blocks this address: share one answer with CARBON_SDK_INTENSITY_CACHE, or change CARBON_SDK_PROVIDER"
+_PROXY_REFUSED = "The proxy asks for a password: write it into CARBON_SDK_HTTP_PROXY"
 _TOO_OFTEN = "If many workers ask from one address, let them share one answer with CARBON_SDK_INTENSITY_CACHE"
 
 
@@ -57,7 +58,8 @@ def refuse(source: str, reply: Reply, *, credentials: tuple[int, ...] = (401, 40
     if reply.status in credentials:
         remedy = _BLOCKED if key is None else f"Check {key}"
         raise RefusedCredentialsError(source, problem, retry_after_seconds=wait, remedy=remedy)
-    raise IntensityError(source, problem, retry_after_seconds=wait, remedy=_TOO_OFTEN if reply.status == 429 else None)
+    remedies = {407: _PROXY_REFUSED, 429: _TOO_OFTEN}
+    raise IntensityError(source, problem, retry_after_seconds=wait, remedy=remedies.get(reply.status))
 
 
 def json_of(source: str, reply: Reply) -> "Record":
