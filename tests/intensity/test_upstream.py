@@ -222,7 +222,7 @@ async def test_a_fault_is_met_with_the_last_value_then_with_the_average_and_ends
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault not in SLOW])
 async def test_an_hour_of_a_fault_costs_a_few_requests(fault: str, clock: ManualClock) -> None:
-    """A price is wanted each minute; the source is asked ever more rarely, and not before the time that it named."""
+    """A price is wanted each minute; the source is asked ever more rarely, and one line says what to do about it."""
     serve, requests = FAULTS[fault]
     async with upstream(serve) as server, asking(variables(server.address), clock) as chain:
         clock.advance((FAILS_AT - BEGIN).total_seconds())
@@ -233,6 +233,9 @@ async def test_an_hour_of_a_fault_costs_a_few_requests(fault: str, clock: Manual
 
     assert answers == {("yearly_averages", "static")}
     assert requests <= len(server.asked) <= 7 * requests
+    (line,) = chain.lines
+    assert line.startswith("carbon.fault {'fault': 'intensity.electricity_maps")
+    assert "CARBON_SDK_" in line or "clock" in line
 
 
 @pytest.mark.parametrize(
