@@ -16,6 +16,8 @@ When = Literal["now", "past", "coming"]
 HIGHEST_G_PER_KWH = 2000.0
 """No whole grid is dirtier: coal is 820 g/kWh lifecycle at the median (IPCC AR5 WG3 Annex III), the worst plants stay
 within about twice that."""
+BY_A_TABLE = frozenset({"cloud_region", "metadata"})
+"""Ways to know a place that leave its zone to our table of the clouds' regions."""
 LONGEST_STEP = timedelta(days=366)
 """A value may describe a year, as a company's own table does, but not more."""
 OLDEST = timedelta(hours=3)
@@ -109,7 +111,7 @@ def _wrong_place(value: Intensity, place: Place) -> str | None:
     """A cloud's region may lie in another zone than our table says, as its source knows better, but not elsewhere."""
     if place.zone is None or zone_answers(place.zone, value.zone):
         return None
-    if place.known_by == "cloud_region" and place.zone.split("-")[0] == value.zone.split("-")[0]:
+    if place.known_by in BY_A_TABLE and place.zone.split("-")[0] == value.zone.split("-")[0]:
         return None
     return f"zone {value.zone[:40]!r} answered for {place.zone!r}"
 

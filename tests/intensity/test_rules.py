@@ -76,6 +76,7 @@ def test_a_zone_answers_for_itself_its_parts_and_its_parent(asked: str, answered
         ("cloud_region", "US-MIDA-PJM", True),
         ("cloud_region", "US", True),
         ("cloud_region", "MX", False),
+        ("metadata", "US-CAL-CISO", True),
         ("setting", "US-CAL-CISO", False),
     ],
 )
