@@ -30,6 +30,8 @@ AGAIN_SECONDS = 5.0
 """GCP's service refuses for a while at a pod's start, and in maintenance: it is asked once more."""
 WITHOUT_SERVICE = ("AWS_LAMBDA_FUNCTION_NAME", "WEBSITE_SITE_NAME")
 """Set by Lambda, and by Azure App Service and Functions, whose variables tell the region."""
+TURNED_OFF = "AWS_EC2_METADATA_DISABLED"
+"""What AWS's own libraries obey."""
 GCP_MARKS = ("K_SERVICE", "CLOUD_RUN_JOB")
 """Set by Cloud Run, where DMI's folder is absent."""
 MAXIMUM_BODY_BYTES = 64 * 1024
@@ -84,6 +86,8 @@ def whom_to_ask(hardware: Hardware, environment: Mapping[str, str]) -> Cloud | N
     for mark in WITHOUT_SERVICE:
         if environment.get(mark):
             raise MetadataError(f"{mark} is set: there is no metadata service here")
+    if environment.get(TURNED_OFF, "").lower() == "true":
+        raise MetadataError(f"{TURNED_OFF} is true")
     if hardware.cloud is not None:
         return hardware.cloud
     if any(environment.get(mark) for mark in GCP_MARKS):

@@ -178,6 +178,7 @@ def test_dmi_says_whom_to_ask(
         ({"sys_vendor": "Microsoft Corporation", "product_name": "Virtual Machine"}, {}, "no cloud that is known"),
         ({"sys_vendor": "Amazon EC2"}, {"AWS_LAMBDA_FUNCTION_NAME": "f"}, "AWS_LAMBDA_FUNCTION_NAME is set"),
         ({}, {"WEBSITE_SITE_NAME": "shop"}, "WEBSITE_SITE_NAME is set"),
+        ({"sys_vendor": "Amazon EC2"}, {"AWS_EC2_METADATA_DISABLED": "true"}, "AWS_EC2_METADATA_DISABLED is true"),
     ],
 )
 def test_where_there_is_no_service_nobody_is_asked(
