@@ -62,3 +62,12 @@ def test_an_unknown_sci_has_no_column_and_is_null() -> None:
 
     assert not any("SCI" in line for line in shown(books, 200))
     assert as_object(books, "carbon.log", ())["endpoints"][0]["sci_g_per_request"] is None
+
+
+def test_an_endpoint_with_spans_in_it_has_no_sci_of_a_part() -> None:
+    """Its own part alone would look as if it were all."""
+    span = replace(RECORD, sequence=1, kind="span", name="resize", requests=0, sci_g_per_request=None)
+    (endpoint,) = add_up([RECORD, span]).endpoints
+
+    assert endpoint.g_per_request is not None
+    assert endpoint.sci_g_per_request is None

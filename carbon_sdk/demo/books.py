@@ -20,6 +20,7 @@ class Row:
         emissions_g: Grams CO2e.
         sci_g: Grams of the requests whose SCI is known: energy, reserved idle and making.
         sci_requests: How many those are.
+        sci_part: Some of the row's energy has no SCI: that of nested spans, whose records stand apart.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Row:
     emissions_g: float | None = None
     sci_g: float = 0.0
     sci_requests: int = 0
+    sci_part: bool = False
 
     @property
     def total_joules(self) -> float | None:
@@ -42,8 +44,8 @@ class Row:
 
     @property
     def sci_g_per_request(self) -> float | None:
-        """Software carbon intensity, ISO/IEC 21031, of one request; None where the share reserved is not known."""
-        return self.sci_g / self.sci_requests if self.sci_requests else None
+        """Software carbon intensity, ISO/IEC 21031, of one request; None where not all of it is known."""
+        return self.sci_g / self.sci_requests if self.sci_requests and not self.sci_part else None
 
     def add(self, emission: Emission) -> None:
         """Add one record."""
@@ -51,6 +53,8 @@ class Row:
         if emission.sci_g_per_request is not None:
             self.sci_g += emission.sci_g_per_request * emission.requests
             self.sci_requests += emission.requests
+        elif emission.energy_joules:
+            self.sci_part = True
         if emission.cpu_seconds is not None:
             self.cpu_seconds = (self.cpu_seconds or 0.0) + emission.cpu_seconds
         for domain in DOMAINS:
