@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from carbon_sdk import cloud, embodied, plugins
+from carbon_sdk import cloud, plugins, reserve
 from carbon_sdk.budgets import Standing
 from carbon_sdk.cpu.clock import Clock
 from carbon_sdk.embodied import Embodied
@@ -27,11 +27,8 @@ from carbon_sdk.line import Line, Watcher
 from carbon_sdk.log import Log
 from carbon_sdk.machine import Forgive, find_meters, find_place, idle_power
 from carbon_sdk.metadata import Metadata
-from carbon_sdk.meters.cgroup import CPULimit
-from carbon_sdk.meters.coefficients import find_instance
 from carbon_sdk.meters.detect import Detected, with_instance_type
 from carbon_sdk.meters.meter import Meter, Scope
-from carbon_sdk.meters.scope import ContainerScope
 from carbon_sdk.recent import Recent
 from carbon_sdk.sampler import Sampler
 from carbon_sdk.settings import Settings, unknown_variables
@@ -44,8 +41,6 @@ from carbon_sdk.timing import Timing
 
 PROVIDERS = "carbon_sdk.providers"
 SINKS = "carbon_sdk.sinks"
-
-BYTES_PER_GIB = 2**30  # memory is sold in these and called GB
 
 
 @asynccontextmanager
@@ -87,7 +82,7 @@ async def assemble(
         if meters is None:
             found = find_meters(settings, log)
             meters = found.meters
-            container = _container(settings, found)
+            container = reserve.container(settings, found)
         for meter in meters:
             stack.callback(meter.close)
         sampler = Sampler(
@@ -106,7 +101,7 @@ async def assemble(
         chain = _chain(settings, provider, static, sources, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
-        making = _embodied(settings, found)
+        making = reserve.making(settings, found)
         identity = identify(
             service=settings.service,
             release=settings.release,
@@ -125,7 +120,7 @@ async def assemble(
             ledger=Ledger(
                 idle_power=stack.enter_context(idle_power(settings, basis if found is not None else None, log)),
                 idle_policy=settings.idle_policy,
-                reserved_share=_reserved_share(settings, scope, container),
+                reserved_share=reserve.share(settings, scope, container),
             ),
             terms=Terms(
                 identity=identity,
@@ -175,7 +170,7 @@ async def _learn(
         place = cloud.better_place(line.place, told, log)
         if told is not None and told.instance_type is not None and found is not None and found.instance_type is None:
             found = with_instance_type(found, told.instance_type, idle_watts=settings.idle_watts)
-            making = _embodied(settings, found)
+            making = reserve.making(settings, found)
         effectiveness = _effectiveness(settings, place)
         terms = replace(
             line.terms,
@@ -230,49 +225,6 @@ def _spending(
     stack.callback(log.flush)
     stack.callback(spending.close)
     return spending
-
-
-def _container(settings: Settings, found: Detected) -> Scope | None:
-    """Whose CPU time is divided among the processes that share a reserved part; None where nothing is reserved."""
-    limit = found.limit
-    if limit is None and settings.reserved_share is not None and found.usage is not None:
-        limit = CPULimit(cpus=found.cpus, source=found.usage, usage=found.usage)
-    if limit is None or limit.usage is None:
-        return None
-    return ContainerScope(limit, procfs_root=settings.procfs_root)
-
-
-def _embodied(settings: Settings, found: Detected | None) -> Embodied | None:
-    """The making of what the meter reads: the machine's, or what the container reserves of it."""
-    making = _making(settings, found)
-    if making is None or found is None or found.cpu is None or found.cpu.scope.kind == "machine":
-        return making
-    share = settings.reserved_share
-    return making.reserved(min(found.cpu.scope.cpus / found.cpus, 1.0) if share is None else share)
-
-
-def _making(settings: Settings, found: Detected | None) -> Embodied | None:
-    """The making of the machine: as set, by its cloud type, by its parts; None where nothing tells."""
-    years = settings.lifetime_years
-    if settings.embodied_g is not None:
-        return embodied.of_setting(settings.embodied_g, lifetime_years=years)
-    if found is None:
-        return None
-    instance = find_instance(found.instance_type) if found.instance_type else None
-    if instance is not None and instance.embodied_kg_server is not None and instance.server_vcpus is not None:
-        return embodied.of_instance(
-            instance.embodied_kg_server,
-            vcpus=instance.vcpus,
-            server_vcpus=instance.server_vcpus,
-            source=instance.source,
-            lifetime_years=years,
-        )
-    machine = found.hardware
-    if machine.virtual or machine.cpu.sockets is None or machine.memory_bytes is None:
-        return None
-    return embodied.of_server(
-        sockets=machine.cpu.sockets, memory_gb=machine.memory_bytes / BYTES_PER_GIB, lifetime_years=years
-    )
 
 
 def _effectiveness(settings: Settings, place: Place) -> Effectiveness:
@@ -455,14 +407,3 @@ def _plugin(setting: str, group: str, name: str, settings: Settings, http: HTTP,
     except plugins.PluginError as exc:
         raise SettingsError(f"CARBON_SDK_{setting.upper()}", str(exc), "Install it or correct the name") from exc
     return build({**settings.options(name), **more}, http)
-
-
-def _reserved_share(settings: Settings, scope: Scope | None, container: Scope | None) -> float | None:
-    """Share r of what the meter reads that this process's container reserves: all of what is the container's alone."""
-    if scope is not None and scope.kind == "container":
-        return 1.0
-    if settings.reserved_share is not None:
-        return settings.reserved_share
-    if container is None or scope is None or scope.cpus <= 0.0:
-        return None
-    return min(container.cpus / scope.cpus, 1.0)

@@ -195,6 +195,8 @@ class Settings:
         idle_watts: Power of the idle machine at the meter's scope, W; learnt or estimated when absent.
         idle_policy: Who carries idle energy: `none`, `by_cpu`, `reserved`.
         reserved_share: Share of the machine that this process's container reserves, 0 to 1.
+        reserved_millicpus: The same in thousandths of a CPU, as Kubernetes' downward API tells `requests.cpu` with the
+            divisor `1m`; reserved_share stands above it.
         instance_type: Cloud instance type, `m5.large`, when it cannot be seen.
         cloud_metadata: Ask the cloud's metadata service for instance type and region (off unless set).
         cloud_metadata_url: Where it answers, if not at 169.254.169.254.
@@ -243,6 +245,7 @@ class Settings:
     idle_watts: float | None = _setting(_number(0, 10_000, "watts"))
     idle_policy: IdlePolicy = _setting(_one_of("none", "by_cpu", "reserved"), "none")
     reserved_share: float | None = _setting(_SHARE)
+    reserved_millicpus: float | None = _setting(_number(0, 1e7, "thousandths of a CPU"))
     instance_type: str | None = _setting(_text)
     cloud_metadata: bool = _setting(_truth, False)
     cloud_metadata_url: str | None = _setting(_address)

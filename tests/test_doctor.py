@@ -1,6 +1,5 @@
 """`carbon-sdk doctor`: what it says of this machine and of others, and with which exit code it ends."""
 
-import ctypes
 import fcntl
 import json
 import os
@@ -26,6 +25,7 @@ from carbon_sdk.doctor import Diagnosis, Grid, Link, Machine, Quota
 from carbon_sdk.meters.detect import MeterReport
 from carbon_sdk.selftest import Book, SelfTest, SpanResult
 from tests.meters.conftest import SysfsTree
+from tests.privileges import without_privileges
 
 WATTS = 20.0
 
@@ -106,15 +106,6 @@ def test_without_a_counter_the_model_is_named_and_nothing_is_left_to_do(
     assert (found["grid"]["place"], found["grid"]["known_by"]) == ("DE", "setting")
     assert found["grid"]["intensity"]["source"] == "yearly_averages"
     assert found["quota"]["scope_cpus"] > 0
-
-
-def without_privileges() -> None:
-    """In a child: no program that it becomes may open files against their modes, root's own included."""
-    if os.geteuid() == 0:
-        drop_from_bounding_set, override, read_search = 24, 1, 2  # linux/prctl.h, linux/capability.h
-        libc = ctypes.CDLL(None)
-        for capability in (override, read_search):
-            assert libc.prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
 def unprivileged(sysfs_root: Path) -> tuple[int, dict[str, Any]]:

@@ -179,6 +179,14 @@ def test_a_share_that_is_set_is_known_without_a_limit(pod: Callable[..., dict[st
     assert records["job"].sci_g_per_request is not None
 
 
+def test_a_pods_request_is_known_by_the_downward_api(
+    pod: Callable[..., dict[str, Emission]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """500m of a node of four CPUs; a share that is set stands above it."""
+    monkeypatch.setenv("CARBON_SDK_RESERVED_MILLICPUS", "500")
+    assert made(pod()) == pytest.approx(0.125, rel=0.05)
+
+
 @pytest.mark.parametrize(("share", "expected"), [(None, 0.25), (0.1, 0.1)])
 def test_a_container_that_is_modelled_carries_its_part_of_the_machines_making(
     pod: Callable[..., dict[str, Emission]], share: float | None, expected: float

@@ -1,11 +1,15 @@
 """What is known of the machine from one life of a process to the next: its idle power, learnt and left in a file."""
 
 import json
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +19,8 @@ from carbon_sdk.machine import IDLE_FILE, idle_power
 from carbon_sdk.sampler import Energy, Window
 from carbon_sdk.settings import from_environment
 from carbon_sdk.spans.ledger import Ledger, Page
+from tests.meters.conftest import SysfsTree
+from tests.privileges import without_privileges
 
 IDLE_WATTS = 40.0
 CPUS = 8.0
@@ -133,3 +139,71 @@ def test_a_file_of_another_kind_is_written_anew(tmp_path: Path) -> None:
         live(ledger)
 
     assert json.loads((tmp_path / IDLE_FILE).read_text())["basis"] == BASIS
+
+
+SERVICE = """
+import sys, time
+from carbon_sdk import Carbon, track
+
+with Carbon(sample_interval_seconds=0.1, zone="DE", gpu="off") as carbon:
+    carbon.wait_ready()
+    until = time.monotonic() + 1.0
+    while time.monotonic() < until:
+        with track("job"):
+            sum(range(100_000))
+"""
+
+
+def served(tmp_path: Path, sysfs: SysfsTree) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The records and the log lines of a service that has no privileges."""
+    records = tmp_path / "records.jsonl"
+    ended = subprocess.run(
+        [sys.executable, "-c", SERVICE],
+        check=True,
+        capture_output=True,
+        text=True,
+        preexec_fn=without_privileges,
+        env={
+            **os.environ,
+            "CARBON_SDK_SYSFS_ROOT": str(sysfs.root),
+            "CARBON_SDK_SINKS": "jsonlines",
+            "CARBON_SDK_JSONLINES_PATH": str(records),
+            "CARBON_SDK_STATE_DIR": str(tmp_path / "state"),
+        },
+    )
+    assert ended.stdout == ""
+    return [json.loads(line) for line in records.read_text().splitlines()], [
+        json.loads(line) for line in ended.stderr.splitlines()
+    ]
+
+
+def test_a_counter_for_root_only_is_told_once_and_every_record_says_that_it_is_modelled(tmp_path: Path) -> None:
+    """No exception; one line for the process's life, with the file, the reason and the remedy."""
+    tree = SysfsTree(tmp_path / "sys", "intel-rapl:0 package-0")
+    (tree.folder("intel-rapl:0") / "energy_uj").chmod(0)
+    records, lines = served(tmp_path, tree)
+    (line,) = [line for line in lines if "energy_uj" in str(line)]
+
+    assert line["event"] == "carbon.meter"
+    assert "intel-rapl:0/energy_uj is readable by root only" in line["problem"]
+    assert "tmpfiles.d" in line["remedy"]
+    assert {record["meter"] for record in records} == {"model"}
+    known = [record for record in records if record["energy_joules"] is not None]
+    assert known
+    for record in known:
+        assert record["energy_method"] == "model"
+        if record["kind"] == "worker":
+            assert record["energy_low_joules"] < record["energy_joules"] < record["energy_high_joules"]
+
+
+def test_one_package_of_two_that_cannot_be_read_makes_every_record_partial(tmp_path: Path) -> None:
+    """The missing socket is told once, and is not taken for 0 W."""
+    tree = SysfsTree(tmp_path / "sys", "intel-rapl:0 package-0\nintel-rapl:1 package-1")
+    (tree.folder("intel-rapl:1") / "energy_uj").chmod(0)
+    records, lines = served(tmp_path, tree)
+    (line,) = [line for line in lines if "energy_uj" in str(line)]
+
+    assert "intel-rapl:1/energy_uj is readable by root only" in line["problem"]
+    assert {record["meter"] for record in records} == {"powercap"}
+    assert {record["partial"] for record in records} == {True}
+    assert all("not readable: package-1" in record["basis"] for record in records)

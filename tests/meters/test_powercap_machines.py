@@ -144,6 +144,24 @@ MACHINES = {
         joules={"psys": 470},
         psys=True,
     ),
+    "Granite Rapids: over TPMI the ids follow no order": Machine(
+        listing="""
+            intel-rapl:0 package-1
+            intel-rapl:0:0 dram
+            intel-rapl:1 package-0
+            intel-rapl:1:0 dram
+            intel-rapl:2 psys
+        """,
+        uses={
+            "intel-rapl:0": 210,
+            "intel-rapl:0:0": 31,
+            "intel-rapl:1": 190,
+            "intel-rapl:1:0": 29,
+            "intel-rapl:2": 600,
+        },
+        joules={"package": 400, "dram": 60},
+        basis="package-0, package-0 dram, package-1, package-1 dram by intel-rapl",
+    ),
     "Cascade Lake-AP: each die has a counter of its own": Machine(
         listing="""
             intel-rapl:0 package-0-die-0 energy=5000000

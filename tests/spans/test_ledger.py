@@ -279,3 +279,33 @@ def test_a_provisional_window_teaches_nothing() -> None:
     assert idle.observed == []
     Ledger(idle_power=idle).book(window(joules("package", 10.0), busy=0.4))
     assert idle.observed == [pytest.approx(0.1)]
+
+
+@given(
+    processes=st.lists(cpu, min_size=1, max_size=6),
+    others=cpu,
+    package=amounts,
+    idle=st.none() | st.floats(0, 500),
+    policy=st.sampled_from(["none", "by_cpu"]),
+)
+def test_processes_of_one_window_never_book_more_than_the_machine(
+    processes: list[float], others: float, package: float, idle: float | None, policy: str
+) -> None:
+    """Together they book what is not idle and not the rest's; idle joules are carried once, whoever carries them."""
+    busy = sum(processes) + others
+    pages = [
+        Ledger(idle_power=Watts(idle), idle_policy=policy).book(  # type: ignore[arg-type]
+            window(
+                joules("package", package), accounts={A: used / 2}, process=used, busy=busy, seconds=10.0, cpus=128.0
+            )
+        )
+        for used in processes
+    ]
+    own = sum(entry.joules.get("package", 0.0) for page in pages for entry in page.entries.values())
+    carried = sum(entry.idle_joules or 0.0 for page in pages for entry in page.entries.values())
+    active = package - pages[0].idle["package"]
+
+    assert {page.idle["package"] for page in pages} == {pages[0].idle["package"]}
+    assert own == pytest.approx(active * (sum(processes) / busy if busy else 0.0), rel=1e-9, abs=1e-9)
+    assert own + pages[0].idle["package"] <= package * (1 + 1e-9) + 1e-9
+    assert carried <= pages[0].idle["package"] * (1 + 1e-9) + 1e-9
