@@ -25,7 +25,7 @@ from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line, Watcher
 from carbon_sdk.log import Log
-from carbon_sdk.machine import Forgive, find_meters, find_place, idle_power
+from carbon_sdk.machine import METER_PLUGINS, Forgive, find_meters, find_place, idle_power, refuse
 from carbon_sdk.metadata import Metadata
 from carbon_sdk.meters.detect import Detected, with_instance_type
 from carbon_sdk.meters.meter import Meter, Scope
@@ -80,7 +80,7 @@ async def assemble(
         container: Scope | None = None
         found: Detected | None = None
         if meters is None:
-            found = find_meters(settings, log)
+            found = find_meters(settings, log, forgive)
             meters = found.meters
             container = reserve.container(settings, found)
         for meter in meters:
@@ -199,7 +199,8 @@ def _basis(meters: Sequence[Meter], *known: Embodied | Effectiveness | None) -> 
 
 def misspelt(settings: Settings) -> list[str]:
     """One sentence for each `CARBON_SDK_` variable that means nothing."""
-    return unknown_variables(settings.source, {*plugins.names(PROVIDERS), *plugins.names(SINKS), Constant.name})
+    groups = (PROVIDERS, SINKS, METER_PLUGINS)
+    return unknown_variables(settings.source, {Constant.name, *(name for one in groups for name in plugins.names(one))})
 
 
 def _spending(
@@ -255,10 +256,10 @@ async def intensity_chain(
         http = _http(settings, timing, proxy=settings.http_proxy)
         stack.push_async_callback(http.aclose)
         asks = settings.cloud_metadata
-        place = find_place(settings, log, _refuse, final=not asks and told is None)
+        place = find_place(settings, log, refuse, final=not asks and told is None)
         if asks or told is not None:
             place = cloud.better_place(place, told or await cloud.told(settings, log), log)
-        chain = _chain(settings, None, YearlyAverages(), http, log, _refuse, timing)
+        chain = _chain(settings, None, YearlyAverages(), http, log, refuse, timing)
         stack.push_async_callback(chain.aclose)
         yield chain, place
 
@@ -294,10 +295,6 @@ async def history_of(settings: Settings, name: str) -> AsyncIterator[HistoryProv
         if not hasattr(provider, "history"):
             raise SettingsError("--reprice", f"{name} knows no past", "Name a provider that does")
         yield provider
-
-
-def _refuse(problem: SettingsError) -> None:
-    raise problem
 
 
 def _chain(

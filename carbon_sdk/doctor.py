@@ -18,7 +18,7 @@ from carbon_sdk.assembly import intensity_chain, misspelt
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.log import Log
-from carbon_sdk.machine import find_meters
+from carbon_sdk.machine import find_meters, refuse
 from carbon_sdk.meters import cgroup
 from carbon_sdk.meters.coefficients import find_architecture
 from carbon_sdk.meters.detect import Detected, MeterReport, with_instance_type
@@ -240,14 +240,15 @@ async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagn
     log = Log(hear)
     told = await cloud.told(settings, log) if settings.cloud_metadata else None
     chained = intensity_chain(dataclasses.replace(settings, cloud_metadata=False), log, told=told)
-    async with chained as (chain, place), asyncio.TaskGroup() as tasks:
-        asking = tasks.create_task(_grid(chain, place))
-        found = await asyncio.to_thread(find_meters, settings, log)
+    async with chained as (chain, place):
+        found = await asyncio.to_thread(find_meters, settings, log, refuse)
         known_by = None if found.instance_type is None else "setting" if settings.instance_type else "dmi"
         if known_by is None and told is not None and told.instance_type is not None:
             found = with_instance_type(found, told.instance_type, idle_watts=settings.idle_watts)
             known_by = "metadata"
-        test = await _tested(found, settings, seconds)
+        async with asyncio.TaskGroup() as tasks:
+            asking = tasks.create_task(_grid(chain, place))
+            test = await _tested(found, settings, seconds)
     log.flush()
     grid = asking.result()
     shown = [link.problem for link in grid.chain if link.problem is not None]

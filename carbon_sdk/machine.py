@@ -4,8 +4,9 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
-from carbon_sdk import cloud
+from carbon_sdk import cloud, plugins
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.location import locate
@@ -14,26 +15,49 @@ from carbon_sdk.meters.detect import Detected, detect
 from carbon_sdk.meters.estimate import find_socket
 from carbon_sdk.meters.hardware import look
 from carbon_sdk.meters.idle import IdlePower
+from carbon_sdk.meters.meter import Meter
 from carbon_sdk.settings import Settings
 
 IDLE_FILE = "idle_power.json"
+METER_PLUGINS = "carbon_sdk.meters"
+METERS = ("powercap", "exporter", "model")
+"""The CPU meters that are here; others come from installed packages."""
 
 Forgive = Callable[[SettingsError], None]
 """Told of a setting that cannot be used; it raises, or the default serves instead."""
 
 
-def find_meters(settings: Settings, log: Log, *, pids: Callable[[], Collection[int]] | None = None) -> Detected:
+def refuse(problem: SettingsError) -> None:
+    """Forgive nothing.
+
+    Raises:
+        SettingsError: The problem.
+    """
+    raise problem
+
+
+def find_meters(
+    settings: Settings, log: Log, forgive: Forgive, *, pids: Callable[[], Collection[int]] | None = None
+) -> Detected:
     """The meters that serve here; the log is told once of each that could, or could read more, and how.
 
     Args:
         settings: Which to look for, and where.
-        log: Takes what does not serve.
+        log: Told.
+        forgive: Told of a meter that nobody has: the first that serves is taken then.
         pids: The processes whose part of the GPUs is wanted; this one alone when None.
     """
+    own: Callable[[], Meter] | None = None
+    if settings.meter not in ("auto", *METERS):
+        try:
+            own = _own(settings)
+        except SettingsError as exc:
+            forgive(exc)
     found = detect(
         sysfs_root=settings.sysfs_root,
         procfs_root=settings.procfs_root,
-        choice=settings.meter,
+        choice="auto" if own is None and settings.meter not in METERS else settings.meter,
+        own=own,
         psys=settings.psys,
         gpu={"auto": None, "on": True, "off": False}[settings.gpu],
         instance_type=settings.instance_type,
@@ -54,6 +78,16 @@ def know_machine(settings: Settings) -> None:
     """Look this machine up in the tables, which is remembered: a forked child need not do it again."""
     machine = look(settings.procfs_root, settings.sysfs_root)
     find_socket(machine, settings.instance_type or machine.instance_type)
+
+
+def _own(settings: Settings) -> Callable[[], Meter]:
+    """Builds a meter that an installed package announces, from its options."""
+    try:
+        build: Any = plugins.load(METER_PLUGINS, settings.meter)
+    except plugins.PluginError as exc:
+        known = ", ".join(("auto", *METERS))
+        raise SettingsError("CARBON_SDK_METER", str(exc), f"Choose one of {known}, or install the package") from exc
+    return lambda: cast(Meter, build(settings.options(settings.meter)))
 
 
 def find_place(settings: Settings, log: Log, forgive: Forgive, *, final: bool = True) -> Place:

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
+from carbon_sdk.cli import main
 from carbon_sdk.cpu.clock import Cut
+from carbon_sdk.errors import SettingsError
 from carbon_sdk.log import Log
-from carbon_sdk.machine import IDLE_FILE, idle_power
+from carbon_sdk.machine import IDLE_FILE, find_meters, idle_power
 from carbon_sdk.sampler import Energy, Window
 from carbon_sdk.settings import from_environment
 from carbon_sdk.spans.ledger import Ledger, Page
@@ -207,3 +209,79 @@ def test_one_package_of_two_that_cannot_be_read_makes_every_record_partial(tmp_p
     assert {record["meter"] for record in records} == {"powercap"}
     assert {record["partial"] for record in records} == {True}
     assert all("not readable: package-1" in record["basis"] for record in records)
+
+
+PLUG = """
+from carbon_sdk.meters.meter import Reading
+from carbon_sdk.testing import FakeMeter
+
+
+def from_options(options):
+    if options.get("broken"):
+        raise OSError("no plug under the desk")
+    meter = FakeMeter(float(options["watts"]))
+    meter.name = "plug"
+    return meter
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that announces a meter."""
+    (tmp_path / "our_plug.py").write_text(PLUG)
+    info = tmp_path / "our_plug-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-plug\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[carbon_sdk.meters]\nplug = our_plug:from_options\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CARBON_SDK_METER", "plug")
+    monkeypatch.setenv("CARBON_SDK_GPU", "off")
+
+
+@pytest.mark.usefixtures("package")
+def test_a_meter_of_somebodys_own_serves_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is built from its variables, which are no misspelt settings."""
+    monkeypatch.setenv("CARBON_SDK_PLUG_WATTS", "20")
+    code = main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+
+    assert (code, found["means"]) == (0, "counter")
+    assert found["meters"][0] == {"meter": "plug", "serves": True, "reason": "a test's own watts", "remedy": None}
+    assert not any("PLUG" in warning for warning in found["warnings"])
+
+
+@pytest.mark.usefixtures("package")
+def test_a_meter_of_somebodys_own_that_fails_is_told_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing else takes the place of what was chosen."""
+    monkeypatch.setenv("CARBON_SDK_PLUG_BROKEN", "1")
+    code = main(["doctor", "--json"])
+    found = json.loads(capsys.readouterr().out)
+
+    assert (code, found["means"]) == (3, None)
+    assert found["meters"][0]["reason"] == "OSError: no plug under the desk"
+
+
+def test_a_meter_that_nobody_has_names_those_that_there_are(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit code 2."""
+    monkeypatch.setenv("CARBON_SDK_METER", "powercab")
+
+    assert main(["doctor", "--json"]) == 2
+    told = capsys.readouterr().err
+    assert "CARBON_SDK_METER" in told
+    assert "auto, powercap, exporter, model" in told
+
+
+def test_a_service_goes_on_with_the_meters_that_there_are(tmp_path: Path) -> None:
+    """The setting is told, and the first meter that serves is taken."""
+    problems: list[SettingsError] = []
+    settings = from_environment({}, meter="powercab", gpu="off", sysfs_root=tmp_path)
+    found = find_meters(settings, Log(lambda *_: None), problems.append)
+
+    assert [problem.setting for problem in problems] == ["CARBON_SDK_METER"]
+    assert [meter.name for meter in found.meters] == ["model"]

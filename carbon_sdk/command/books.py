@@ -12,11 +12,10 @@ from contextlib import ExitStack, contextmanager
 from carbon_sdk.command.prices import Prices
 from carbon_sdk.cpu.clock import SDK, Account, Cut, Use
 from carbon_sdk.emission import Emission
-from carbon_sdk.errors import SettingsError
 from carbon_sdk.identity import identify
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.log import Log
-from carbon_sdk.machine import find_meters, find_place, idle_power
+from carbon_sdk.machine import find_meters, find_place, idle_power, refuse
 from carbon_sdk.recent import Recent
 from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.settings import Settings
@@ -163,11 +162,11 @@ def open_books(
         pids: The command's processes: their part of the GPUs is its.
     """
     with ExitStack() as stack:
-        found = find_meters(settings, log, pids=pids)
+        found = find_meters(settings, log, refuse, pids=pids)
         meters = found.meters
         for meter in meters:
             stack.callback(meter.close)
-        place = find_place(settings, log, _refuse)
+        place = find_place(settings, log, refuse)
         basis = "; ".join(meter.basis for meter in meters) or "nothing can be measured here"
         idle = stack.enter_context(idle_power(settings, basis, log))
         prices = stack.enter_context(Prices(settings, place, log))
@@ -205,7 +204,3 @@ def open_books(
             )
 
         yield begin
-
-
-def _refuse(problem: SettingsError) -> None:
-    raise problem

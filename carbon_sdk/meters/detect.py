@@ -84,13 +84,14 @@ def detect(
     visible_devices: str | None = None,
     pci_order: bool = False,
     pids: Callable[[], Collection[int]] | None = None,
+    own: Callable[[], Meter] | None = None,
 ) -> Detected:
     """Look at the machine and open what serves. It never raises: a chosen meter that does not serve is reported.
 
     Args:
         sysfs_root: Where /sys is.
         procfs_root: Where /proc is.
-        choice: `auto`, `powercap`, `exporter` or `model`.
+        choice: `auto`, `powercap`, `exporter`, `model`, or the name of a meter of somebody's own.
         psys: Read the platform domain instead of package and DRAM.
         gpu: True or False whether to look for GPUs; None looks, quietly.
         instance_type: The cloud's name of the machine, if set or asked for.
@@ -100,6 +101,7 @@ def detect(
         visible_devices: CUDA_VISIBLE_DEVICES as this process has it; None where it is not set.
         pci_order: CUDA_DEVICE_ORDER is PCI_BUS_ID.
         pids: The processes whose part of the GPUs is wanted; this one alone when None.
+        own: Builds the chosen meter where it is somebody's own.
     """
     machine = hardware.look(Path(procfs_root), Path(sysfs_root))
     groups = cgroup.hierarchies(Path(procfs_root))
@@ -125,7 +127,7 @@ def detect(
             interval_seconds=interval_seconds,
         ),
     }
-    cpu, reports = _first(builders, choice)
+    cpu, reports = _first(builders if own is None else {choice: own, **builders}, choice)
     gpus, report = _gpus(
         gpu, lambda: NVMLMeter(procfs=procfs_root, visible=visible_devices, pci_order=pci_order, pids=pids)
     )
@@ -199,6 +201,9 @@ def _built(name: str, build: Callable[[], Meter]) -> tuple[Meter | None, MeterRe
         return None, MeterReport(meter=name, serves=False, reason=exc.reason, remedy=exc.remedy)
     except MeterError as exc:  # a driver that hangs; on 3.12, an interpreter that ends and starts no thread
         return None, MeterReport(meter=name, serves=False, reason=str(exc))
+    except Exception as exc:  # a meter of somebody's own may raise anything
+        reason = f"{type(exc).__name__}: {exc}"
+        return None, MeterReport(meter=name, serves=False, reason=reason, remedy="Ask whoever wrote this meter")
     missing = next(iter(meter.unreadable), None) if isinstance(meter, PowercapMeter) else None
     if missing is None:
         return meter, MeterReport(meter=name, serves=True, reason=meter.basis)
