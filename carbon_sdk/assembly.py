@@ -25,7 +25,7 @@ from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line, Watcher
 from carbon_sdk.log import Log
-from carbon_sdk.machine import METER_PLUGINS, Forgive, find_meters, find_place, idle_power, refuse
+from carbon_sdk.machine import METER_PLUGINS, Forgive, basis_of, find_meters, find_place, idle_power, refuse
 from carbon_sdk.metadata import Metadata
 from carbon_sdk.meters.detect import Detected, with_instance_type
 from carbon_sdk.meters.meter import Meter, Scope
@@ -109,7 +109,7 @@ async def assemble(
             container=scope is not None and scope.kind == "container",
         )
         effectiveness = _effectiveness(settings, place)
-        basis = _basis(meters)
+        basis = basis_of(meters)
         built = _sinks(settings, http, log, forgive) if sinks is None else {}
         totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
         for sink in totals:
@@ -193,8 +193,7 @@ async def _ended(task: "asyncio.Task[None]") -> None:
 
 def _basis(meters: Sequence[Meter], *known: Embodied | Effectiveness | None) -> str:
     """What the figures rest on: the meters, the making of the machine, the PUE."""
-    parts = [meter.basis for meter in meters] or ["nothing can be measured here"]
-    return "; ".join([*parts, *(one.basis for one in known if one is not None)])
+    return "; ".join([basis_of(meters), *(one.basis for one in known if one is not None)])
 
 
 def misspelt(settings: Settings) -> list[str]:

@@ -18,11 +18,13 @@ from carbon_sdk.assembly import intensity_chain, misspelt
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.log import Log
-from carbon_sdk.machine import find_meters, refuse
+from carbon_sdk.machine import basis_of, find_meters, known_idle_power, refuse
 from carbon_sdk.meters import cgroup
 from carbon_sdk.meters.coefficients import find_architecture
 from carbon_sdk.meters.detect import Detected, MeterReport, with_instance_type
-from carbon_sdk.meters.meter import CPU_DOMAINS, Method, ScopeKind
+from carbon_sdk.meters.idle import IdlePower
+from carbon_sdk.meters.meter import CPU_DOMAINS, IdleRule, Method, ScopeKind
+from carbon_sdk.meters.modelled import ModelledMeter
 from carbon_sdk.selftest import BURN_SECONDS, SelfTest, self_test
 from carbon_sdk.settings import Settings
 from carbon_sdk.spans.ledger import weakest
@@ -86,6 +88,19 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """What the scope of the CPU meter draws doing nothing.
+
+    Args:
+        watts: None where it is not known.
+        rule: How it is known.
+    """
+
+    watts: float | None
+    rule: IdleRule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """One provider in the chain.
 
@@ -125,6 +140,7 @@ class Diagnosis:
         meters: Every meter, in the order in which they are asked.
         machine: The machine.
         quota: What this process may use of it.
+        idle: What it draws doing nothing.
         grid: Where it stands, and how dirty a kWh is there.
         test: What the self-test gave; None where no CPU meter serves.
         warnings: What else is not as it should be.
@@ -134,6 +150,7 @@ class Diagnosis:
     meters: tuple[MeterReport, ...]
     machine: Machine
     quota: Quota
+    idle: Idle
     grid: Grid
     test: SelfTest | None
     warnings: tuple[str, ...]
@@ -246,9 +263,10 @@ async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagn
         if known_by is None and told is not None and told.instance_type is not None:
             found = with_instance_type(found, told.instance_type, idle_watts=settings.idle_watts)
             known_by = "metadata"
+        idle = known_idle_power(settings, basis_of(found.meters), log)
         async with asyncio.TaskGroup() as tasks:
             asking = tasks.create_task(_grid(chain, place))
-            test = await _tested(found, settings, seconds)
+            test = await _tested(found, idle, seconds)
     log.flush()
     grid = asking.result()
     shown = [link.problem for link in grid.chain if link.problem is not None]
@@ -256,6 +274,7 @@ async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagn
         meters=found.reports,
         machine=_machine(found, known_by),
         quota=_quota(found, settings),
+        idle=_idle(found, idle),
         grid=grid,
         test=test,
         warnings=(*(text for text in warnings if not any(one in text for one in shown)), *misspelt(settings)),
@@ -263,12 +282,12 @@ async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagn
     )
 
 
-async def _tested(found: Detected, settings: Settings, seconds: float) -> SelfTest | None:
+async def _tested(found: Detected, idle: IdlePower, seconds: float) -> SelfTest | None:
     """The self-test, where a CPU meter serves; the meters are closed after it."""
     try:
         if found.cpu is None:
             return None
-        return await self_test(found.meters, idle_watts=settings.idle_watts, seconds=seconds)
+        return await self_test(found.meters, idle_power=idle, seconds=seconds)
     finally:
         for meter in found.meters:
             await asyncio.to_thread(meter.close)
@@ -288,6 +307,13 @@ def _machine(found: Detected, instance_type_known_by: str | None) -> Machine:
         instance_type=found.instance_type,
         instance_type_known_by=instance_type_known_by,
     )
+
+
+def _idle(found: Detected, known: IdlePower) -> Idle:
+    watts, rule = known.watts()
+    if rule == "usage_ratio" and isinstance(found.cpu, ModelledMeter):
+        return Idle(watts=found.cpu.idle_watts, rule="model")
+    return Idle(watts=watts, rule=rule)
 
 
 def _quota(found: Detected, settings: Settings) -> Quota:

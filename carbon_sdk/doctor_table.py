@@ -13,7 +13,7 @@ except ModuleNotFoundError as exc:
     raise ModuleNotFoundError(f'{exc.name} is missing: pip install "carbon-sdk[cli]"', name=exc.name) from exc
 
 from carbon_sdk import __version__
-from carbon_sdk.doctor import NOTHING, WORKS, Diagnosis, Grid, Machine, Quota, examine
+from carbon_sdk.doctor import NOTHING, WORKS, Diagnosis, Grid, Idle, Machine, Quota, examine
 from carbon_sdk.meters.detect import MeterReport
 from carbon_sdk.meters.meter import CPU_DOMAINS
 from carbon_sdk.selftest import Book, SelfTest
@@ -79,7 +79,7 @@ def _facts(found: Diagnosis) -> RenderableType:
     )
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in (*_machine(found.machine), *_quota(found.quota, found.machine)):
+    for name, value in (*_machine(found.machine), *_quota(found.quota, found.machine), _idle(found.idle)):
         table.add_row(name, value)
     table.add_section()
     for name, value in _grid(found.grid):
@@ -116,6 +116,13 @@ def _quota(quota: Quota, machine: Machine) -> list[tuple[str, str]]:
     if quota.scope is not None and quota.scope_cpus is not None:
         rows.append(("joules are of", f"the {quota.scope}, {quota.scope_cpus:g} CPUs"))
     return rows
+
+
+def _idle(idle: Idle) -> tuple[str, str]:
+    words = {"set": "as set", "learnt": "learnt from quiet windows", "model": "by the model"}
+    if idle.watts is None:
+        return "idle power", "not known yet: the unused share of the CPUs stands for it"
+    return "idle power", f"{idle.watts:.1f} W, {words.get(idle.rule, idle.rule)}"
 
 
 def _grid(grid: Grid) -> list[tuple[str, str]]:

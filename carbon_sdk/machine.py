@@ -1,8 +1,10 @@
 """The machine as the settings say it: its meters, its idle power, and where it stands."""
 
 import json
+import math
 import os
-from collections.abc import Callable, Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -19,6 +21,8 @@ from carbon_sdk.meters.meter import Meter
 from carbon_sdk.settings import Settings
 
 IDLE_FILE = "idle_power.json"
+LEAVE_SECONDS = 600.0
+"""How often what is learnt is written down while a process lives: one that is killed leaves it too."""
 METER_PLUGINS = "carbon_sdk.meters"
 METERS = ("powercap", "exporter", "model")
 """The CPU meters that are here; others come from installed packages."""
@@ -80,6 +84,11 @@ def know_machine(settings: Settings) -> None:
     find_socket(machine, settings.instance_type or machine.instance_type)
 
 
+def basis_of(meters: Sequence[Meter]) -> str:
+    """What the joules of some meters rest on, in words."""
+    return "; ".join(meter.basis for meter in meters) or "nothing can be measured here"
+
+
 def _own(settings: Settings) -> Callable[[], Meter]:
     """Builds a meter that an installed package announces, from its options."""
     try:
@@ -115,19 +124,20 @@ def find_place(settings: Settings, log: Log, forgive: Forgive, *, final: bool = 
         return Place(known_by="default")
 
 
-@contextmanager
-def idle_power(settings: Settings, basis: str | None, log: Log) -> Iterator[IdlePower]:
-    """Set, or learnt: what an earlier process saw through the same meters is taken up, and left to the next.
+def known_idle_power(
+    settings: Settings, basis: str | None, log: Log, *, learnt: Callable[[], None] | None = None
+) -> IdlePower:
+    """Set, or what an earlier process saw through the same meters; from there on it learns.
 
     Args:
         settings: Idle watts, and the state folder.
-        basis: What the meters' joules rest on; None where the meters were handed in: they leave nothing, since nobody
-            knows whether the next are the same.
+        basis: What the meters' joules rest on; None where the meters were handed in: nobody knows whether the next are
+            the same.
         log: Told where the state folder cannot be used.
+        learnt: Called when the idle power has been learnt, and each time that it is looked at again.
     """
     if settings.idle_watts is not None or basis is None:
-        yield IdlePower(settings.idle_watts)
-        return
+        return IdlePower(settings.idle_watts)
     file = settings.state_folder / IDLE_FILE
     try:
         known = json.loads(file.read_text(encoding="utf-8"))
@@ -137,18 +147,47 @@ def idle_power(settings: Settings, basis: str | None, log: Log) -> Iterator[Idle
         known = {}
         log.fault("state", exc, remedy=f"the idle power is learnt anew; {file} is written again at the end")
     same = isinstance(known, dict) and known.get("basis") == basis
-    idle = IdlePower(state=known if same else None)
+    return IdlePower(state=known if same else None, learnt=learnt)
+
+
+@contextmanager
+def idle_power(
+    settings: Settings, basis: str | None, log: Log, *, monotonic: Callable[[], float] = time.monotonic
+) -> Iterator[IdlePower]:
+    """The idle power, left to the next process: once it is learnt, now and then, and at the end.
+
+    Args:
+        settings: Idle watts, and the state folder.
+        basis: What the meters' joules rest on; None where the meters were handed in: they leave nothing.
+        log: Told where the state folder cannot be used.
+        monotonic: The clock that says when to leave it again.
+    """
+    left_at = -math.inf
+
+    def now_and_then() -> None:
+        nonlocal left_at
+        if monotonic() - left_at >= LEAVE_SECONDS:
+            left_at = monotonic()
+            _leave(idle, settings, basis, log)
+
+    idle = known_idle_power(settings, basis, log, learnt=now_and_then)
     try:
         yield idle
     finally:
-        seen = idle.dump()
-        if seen:
-            try:
-                file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                draft = file.with_suffix(f".{os.getpid()}.part")
-                draft.touch(mode=0o600)
-                draft.write_text(json.dumps({"basis": basis, **seen}), encoding="utf-8")
-                draft.replace(file)
-            except OSError as exc:
-                remedy = f"the next process learns the idle power anew; make {file.parent} writable"
-                log.fault("state", exc, remedy=remedy)
+        if basis is not None:
+            _leave(idle, settings, basis, log)
+
+
+def _leave(idle: IdlePower, settings: Settings, basis: str | None, log: Log) -> None:
+    """Write what was seen, beside the file and then in its place."""
+    seen, file = idle.dump(), settings.state_folder / IDLE_FILE
+    if not seen:
+        return
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}.part")
+        draft.touch(mode=0o600)
+        draft.write_text(json.dumps({"basis": basis, **seen}), encoding="utf-8")
+        draft.replace(file)
+    except OSError as exc:
+        log.fault("state", exc, remedy=f"the next process learns the idle power anew; make {file.parent} writable")

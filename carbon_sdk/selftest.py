@@ -13,10 +13,9 @@ from math import fsum
 from typing import cast
 
 from carbon_sdk.cpu.clock import Account, Clock, Tally, drive
-from carbon_sdk.meters.idle import IdlePower
 from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, IdleRule, Meter, Method
 from carbon_sdk.sampler import Sampler, Window
-from carbon_sdk.spans.ledger import BACKGROUND, Ledger, Page
+from carbon_sdk.spans.ledger import BACKGROUND, IdlePower, Ledger, Page
 from carbon_sdk.spans.span import SpanShare
 from carbon_sdk.spans.track import Track
 
@@ -139,13 +138,13 @@ async def _already() -> None:
 
 
 async def self_test(
-    meters: Sequence[Meter], *, idle_watts: float | None = None, seconds: float = BURN_SECONDS
+    meters: Sequence[Meter], *, idle_power: IdlePower | None = None, seconds: float = BURN_SECONDS
 ) -> SelfTest:
     """Burn CPU in two overlapping spans and divide what the meters say.
 
     Args:
         meters: The CPU meter first; they are not closed.
-        idle_watts: Idle power, if set.
+        idle_power: Idle power as it is known.
         seconds: How long to burn.
     """
     faults: list[str] = []
@@ -154,7 +153,7 @@ async def self_test(
     clock.follow_loop()
     try:
         sampler = Sampler(meters, clock, interval_seconds=WINDOW_SECONDS)
-        ledger = Ledger(idle_power=IdlePower(idle_watts))
+        ledger = Ledger(idle_power=idle_power)
         await asyncio.to_thread(sampler.begin)
         burning = asyncio.create_task(_both(clock, seconds))
         pages = [ledger.book(window) async for window in _windows(sampler, burning)]

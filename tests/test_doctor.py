@@ -21,8 +21,9 @@ from rich.console import Console
 
 from carbon_sdk import doctor_table
 from carbon_sdk.cli import main
-from carbon_sdk.doctor import Diagnosis, Grid, Link, Machine, Quota
+from carbon_sdk.doctor import Diagnosis, Grid, Idle, Link, Machine, Quota
 from carbon_sdk.meters.detect import MeterReport
+from carbon_sdk.meters.idle import IdlePower
 from carbon_sdk.selftest import Book, SelfTest, SpanResult
 from tests.meters.conftest import SysfsTree
 from tests.privileges import without_privileges
@@ -57,6 +58,26 @@ def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SysfsTr
     ended.set()
     drawing.join()
     os.close(descriptor)
+
+
+def test_idle_power_that_was_learnt_is_shown_and_left_as_it_was(
+    counter: SysfsTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The doctor takes up what a service has left, and leaves nothing."""
+    power = IdlePower()
+    for second in range(300):
+        load = (second % 50) / 500
+        power.observe(energy_joules=8.0 + 24.0 * load**0.7, seconds=1.0, utilisation=load)
+    file = tmp_path / "state" / "idle_power.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"basis": "package-0 by intel-rapl", **power.dump()}))
+    before = file.read_text()
+    monkeypatch.setenv("CARBON_SDK_STATE_DIR", str(file.parent))
+    code, found = told(capsys)
+
+    assert (code, found["idle"]["rule"], found["test"]["idle_rule"]) == (0, "learnt", "learnt")
+    assert found["idle"]["watts"] == pytest.approx(8.0, rel=0.1)
+    assert file.read_text() == before
 
 
 def told(capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any]]:
@@ -106,6 +127,8 @@ def test_without_a_counter_the_model_is_named_and_nothing_is_left_to_do(
     assert (found["grid"]["place"], found["grid"]["known_by"]) == ("DE", "setting")
     assert found["grid"]["intensity"]["source"] == "yearly_averages"
     assert found["quota"]["scope_cpus"] > 0
+    assert found["idle"]["rule"] == "model"
+    assert found["idle"]["watts"] > 0.0
 
 
 def unprivileged(sysfs_root: Path) -> tuple[int, dict[str, Any]]:
@@ -257,6 +280,7 @@ FOUND = Diagnosis(
         instance_type_known_by=None,
     ),
     quota=Quota(cpus=1.5, cpus_by="/sys/fs/cgroup/cpu.max", memory_bytes=2**30, scope="container", scope_cpus=1.5),
+    idle=Idle(watts=None, rule="usage_ratio"),
     grid=Grid(
         place="DE",
         known_by="setting",
@@ -288,6 +312,7 @@ def test_a_person_reads_what_was_found() -> None:
     assert "at most 1.5 of 72 CPUs, by /sys/fs/cgroup/cpu.max" in text
     assert "1.07 GB" in text
     assert "the container, 1.5 CPUs" in text
+    assert "not known yet" in text
     assert "electricity_maps: 401" in text
     assert "nobody answered in time" in text
     assert "idle, by usage ratio" in text

@@ -85,6 +85,24 @@ def test_what_one_process_has_learnt_serves_the_next_from_its_first_window(tmp_p
     assert not log.faults
 
 
+def test_a_process_that_is_killed_has_left_what_it_had_learnt(tmp_path: Path) -> None:
+    """It is written down once it is known, and every ten minutes after that."""
+    now, log = [0.0], Log(lambda *_: None)
+    file = tmp_path / IDLE_FILE
+    with idle_power(from_environment({}, state_dir=tmp_path), BASIS, log, monotonic=lambda: now[0]) as power:
+        ledger = Ledger(idle_power=power)
+        live(ledger)
+        first = file.read_text()
+        now[0] = 599.0
+        live(ledger)
+        assert file.read_text() == first
+        now[0] = 600.0
+        live(ledger)
+        assert file.read_text() != first
+        with life(tmp_path) as (other, _):
+            assert other.book(window(0.5)).idle_rule == "learnt"
+
+
 def test_what_was_learnt_through_other_meters_is_left_alone(tmp_path: Path) -> None:
     """One socket's idle power is not that of two."""
     with life(tmp_path) as (ledger, _):
@@ -145,9 +163,12 @@ def test_a_file_of_another_kind_is_written_anew(tmp_path: Path) -> None:
 
 SERVICE = """
 import sys, time
+from pathlib import Path
 from carbon_sdk import Carbon, track
+from carbon_sdk.sinks.jsonlines import JSONLinesSink
 
-with Carbon(sample_interval_seconds=0.1, zone="DE", gpu="off") as carbon:
+sinks = {"records": JSONLinesSink(Path(sys.argv[1]))}
+with Carbon(sample_interval_seconds=0.1, sinks=sinks, zone="DE", gpu="off") as carbon:
     carbon.wait_ready()
     until = time.monotonic() + 1.0
     while time.monotonic() < until:
@@ -160,7 +181,7 @@ def served(tmp_path: Path, sysfs: SysfsTree) -> tuple[list[dict[str, Any]], list
     """The records and the log lines of a service that has no privileges."""
     records = tmp_path / "records.jsonl"
     ended = subprocess.run(
-        [sys.executable, "-c", SERVICE],
+        [sys.executable, "-c", SERVICE, str(records)],
         check=True,
         capture_output=True,
         text=True,
@@ -168,8 +189,6 @@ def served(tmp_path: Path, sysfs: SysfsTree) -> tuple[list[dict[str, Any]], list
         env={
             **os.environ,
             "CARBON_SDK_SYSFS_ROOT": str(sysfs.root),
-            "CARBON_SDK_SINKS": "jsonlines",
-            "CARBON_SDK_JSONLINES_PATH": str(records),
             "CARBON_SDK_STATE_DIR": str(tmp_path / "state"),
         },
     )

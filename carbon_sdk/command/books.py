@@ -15,7 +15,7 @@ from carbon_sdk.emission import Emission
 from carbon_sdk.identity import identify
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.log import Log
-from carbon_sdk.machine import find_meters, find_place, idle_power, refuse
+from carbon_sdk.machine import basis_of, find_meters, find_place, idle_power, refuse
 from carbon_sdk.recent import Recent
 from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.settings import Settings
@@ -167,7 +167,7 @@ def open_books(
         for meter in meters:
             stack.callback(meter.close)
         place = find_place(settings, log, refuse)
-        basis = "; ".join(meter.basis for meter in meters) or "nothing can be measured here"
+        basis = basis_of(meters)
         idle = stack.enter_context(idle_power(settings, basis, log))
         prices = stack.enter_context(Prices(settings, place, log))
         account = Account("worker", name, name)

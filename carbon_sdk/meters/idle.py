@@ -8,7 +8,7 @@ curves that fit agree on them. Until then they are unknown, and the usage ratio 
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,16 +85,21 @@ class IdlePower:
     Args:
         watts: Idle watts, if set: nothing is learnt then. None to learn.
         state: What `dump` gave in an earlier life on this machine; anything else teaches nothing.
+        learnt: Called when the idle power has been learnt, and at each fit after that.
     """
 
-    def __init__(self, watts: float | None = None, *, state: object = None) -> None:
+    def __init__(
+        self, watts: float | None = None, *, state: object = None, learnt: Callable[[], None] | None = None
+    ) -> None:
         self._set = watts
+        self._tell: Callable[[], None] | None = None
         self._bins = [_Bin() for _ in itertools.pairwise(EDGES)]
         self._learnt: float | None = None
         self._until_fit = LEAST_SECONDS
         if watts is None and _load(state, self._bins):
             self._until_fit = LEAST_SECONDS - sum(one.seconds for one in self._bins)
             self._fit()
+        self._tell = learnt
 
     def observe(self, *, energy_joules: float, seconds: float, utilisation: float) -> None:
         """Learn from one window of all CPU domains together.
@@ -131,6 +136,8 @@ class IdlePower:
             return
         self._until_fit = FIT_SECONDS
         self._learnt = intercept([one.point() for one in self._bins if one.seconds >= LEAST_BIN_SECONDS])
+        if self._learnt is not None and self._tell is not None:
+            self._tell()
 
 
 def intercept(points: Sequence[_Point]) -> float | None:

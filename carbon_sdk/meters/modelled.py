@@ -41,6 +41,11 @@ class ModelledMeter:
         self._monotonic_ns = monotonic_ns
         self._before: tuple[int, float | None] | None = None
 
+    @property
+    def idle_watts(self) -> float:
+        """Watts at no load, of all domains together."""
+        return sum(curve.watts[0] for curve in self._curves.values())
+
     def rest_on(self, package: PowerCurve, dram: PowerCurve | None, basis: str) -> None:
         """Other curves from now on: more has become known of the machine."""
         self.basis = basis
