@@ -178,6 +178,13 @@ class Answers:
             return problem(404, "there is no such record; single records are kept for a while only")
         return JSONResponse({"record": found[0], "repriced": None if second is None else _plain(second)})
 
+    async def intensities(self, request: Request) -> Response:
+        """`GET /v1/intensities`: the newest intensity of each service and zone."""
+        project = project_of(request, "read")
+        if isinstance(project, Response):
+            return project
+        return JSONResponse({"intensities": [_plain(one) for one in await self._store.intensities(project)]})
+
     async def repricings(self, request: Request) -> Response:
         """`GET /v1/repricings`: which stretches of the past have a second price."""
         project = project_of(request, "read")

@@ -69,6 +69,7 @@ def create_app(
             Route("/v1/heat-map", answers.heat_map),
             Route("/v1/records", answers.records),
             Route("/v1/records/{instance}/{sequence:int}", answers.record),
+            Route("/v1/intensities", answers.intensities),
             Route("/v1/repricings", answers.repricings),
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),

@@ -10,15 +10,33 @@ from carbon_sdk.collector.dimensions import Key
 from carbon_sdk.collector.group import Group
 from carbon_sdk.collector.report import PROCESS_MEASURES, SLOT_SECONDS
 
-_ROW = ("instance_id", "machine_id", "account_id", "provenance_id", *TIMES, *COUNTS, UNITS, *NUMBERS)
+_ROW = ", ".join(("instance_id", "machine_id", "account_id", "provenance_id", *TIMES, *COUNTS, UNITS, *NUMBERS))
 _SLOT = f"window_start // {SLOT_SECONDS}000000 * {SLOT_SECONDS}"
+_SUMS = ", ".join(one.name for one in PROCESS_MEASURES)
+_NEWEST = ("intensity_g_per_kwh", "intensity_observed_at", "intensity_valid_until")
 
-INSERT_RECORDS = f"insert into records by name select {', '.join(_ROW)} from incoming"
-INSERT_ROLLUP = (
-    f"insert into rollup select {_SLOT}, {SLOT_SECONDS}, account_id, provenance_id, "
-    + ", ".join(f"sum({one.expression})" for one in PROCESS_MEASURES)
-    + " from incoming where not machine_book group by all"
-)
+INSERT_RECORDS = f"insert into records ({_ROW}) select {_ROW} from incoming"
+MAKE_DELTA = f"""
+create or replace temp table delta as
+select {_SLOT} as slot, {SLOT_SECONDS} as seconds, account_id, provenance_id,
+    {", ".join(f"sum({one.expression}) as {one.name}" for one in PROCESS_MEASURES)}, max(window_end) as window_end,
+    {", ".join(f"arg_max({name}, window_end) as {name}" for name in _NEWEST)}
+from incoming where not machine_book group by all
+"""
+INSERT_ROLLUP = f"""
+insert into rollup (slot, seconds, account_id, provenance_id, {_SUMS})
+select slot, seconds, account_id, provenance_id, {_SUMS} from delta
+"""
+INSERT_SERVICES = f"""
+insert into service_rollup (slot, seconds, project, service, kind, provenance_id, {_SUMS})
+select slot, seconds, project, service, kind, provenance_id, {", ".join(f"sum({one.name})" for one in PROCESS_MEASURES)}
+from delta join accounts using (account_id) group by all
+"""
+INSERT_INTENSITIES = f"""
+insert into intensities (project, service, provenance_id, window_end, g_per_kwh, observed_at, valid_until)
+select project, service, provenance_id, max(window_end), {", ".join(f"arg_max({name}, window_end)" for name in _NEWEST)}
+from delta join accounts using (account_id) where intensity_g_per_kwh is not null group by all
+"""
 INSERT_UNITS = f"""
 insert into unit_rollup
 select slot, {SLOT_SECONDS}, account_id, entry.key, sum(entry.value)
@@ -51,14 +69,14 @@ def load(connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], frame: 
     incoming = pa.concat_tables([group.table for group in groups])
     connection.execute("begin")
     try:
-        _insert_keys(connection, "accounts", len(ACCOUNT), [one for group in groups for one in group.accounts])
-        _insert_keys(connection, "machines", 1, [one for group in groups for one in group.machines])
-        _insert_keys(connection, "instances", 1, [one for group in groups for one in group.instances])
-        _insert_keys(connection, "provenances", len(PROVENANCE), [one for group in groups for one in group.provenances])
+        _insert_keys(connection, "account", ACCOUNT, [one for group in groups for one in group.accounts])
+        _insert_keys(connection, "machine", ("machine",), [one for group in groups for one in group.machines])
+        _insert_keys(connection, "instance", ("instance",), [one for group in groups for one in group.instances])
+        _insert_keys(connection, "provenance", PROVENANCE, [one for group in groups for one in group.provenances])
         _insert_heads(connection, groups, seen_us)
         connection.register("incoming", incoming)
-        connection.execute(INSERT_RECORDS)
-        connection.execute(INSERT_ROLLUP)
+        for statement in (INSERT_RECORDS, MAKE_DELTA, INSERT_ROLLUP, INSERT_SERVICES, INSERT_INTENSITIES):
+            connection.execute(statement)
         if incoming[UNITS].null_count < len(incoming):
             connection.execute(INSERT_UNITS)
         connection.execute(INSERT_COPIES, [frame])
@@ -94,20 +112,22 @@ def get_meta(connection: duckdb.DuckDBPyConnection, name: str, default: int = 0)
 def _insert(connection: duckdb.DuckDBPyConnection, table: str, rows: pa.Table) -> None:
     connection.register("fresh", rows)
     try:
-        connection.execute(f"insert into {table} select * from fresh")
+        connection.execute(f"insert into {table} by name select * from fresh")
     finally:
         connection.unregister("fresh")
 
 
 def _insert_keys(
-    connection: duckdb.DuckDBPyConnection, table: str, width: int, rows: Sequence[tuple[int, str, Key]]
+    connection: duckdb.DuckDBPyConnection, what: str, parts: Sequence[str], rows: Sequence[tuple[int, str, Key]]
 ) -> None:
     """Add texts: number, project, then the parts of the key, whose types Arrow reads from the values."""
     if rows:
-        columns = [pa.array([number for number, _, _ in rows], _NUMBERED)]
-        columns.append(pa.array([project for _, project, _ in rows], pa.string()))
-        columns += [pa.array([key[part] for _, _, key in rows]) for part in range(width)]
-        _insert(connection, table, pa.table(columns, names=[f"c{i}" for i in range(len(columns))]))
+        columns = {
+            f"{what}_id": pa.array([number for number, _, _ in rows], _NUMBERED),
+            "project": pa.array([project for _, project, _ in rows], pa.string()),
+            **{name: pa.array([key[place] for _, _, key in rows]) for place, name in enumerate(parts)},
+        }
+        _insert(connection, f"{what}s", pa.table(columns))
 
 
 def _insert_heads(connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], seen_us: int) -> None:

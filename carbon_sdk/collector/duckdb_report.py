@@ -1,6 +1,7 @@
 """The questions of `report` in DuckDB's SQL."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 from carbon_sdk.collector.columns import COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
 from carbon_sdk.collector.figure import Sums
 from carbon_sdk.collector.report import DAY_SECONDS, Dimension, Query
-from carbon_sdk.collector.store import Project, QueryError, Repricing, SecondPrice, Selection
+from carbon_sdk.collector.store import Project, QueryError, Repricing, SecondPrice, SeenIntensity, Selection
 
 _PLACES: Mapping[Dimension, str] = {
     "service": "a.service",
@@ -20,68 +21,108 @@ _PLACES: Mapping[Dimension, str] = {
     "root_service": "coalesce(a.origin_service, a.service)",
     "root_endpoint": "coalesce(a.origin_endpoint, a.root)",
 }
+_SERVICE_PLACES: Mapping[Dimension, str] = {"service": "r.service", "kind": "r.kind"}
 _RECORD_PLACES: Mapping[Dimension, str] = {**_PLACES, "machine": "m.machine"}
 _MACHINE_PLACES: Mapping[Dimension, str] = {"machine": "m.machine", "kind": "r.kind", "domain": "r.domain"}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """A roll-up that can answer a question.
+
+    Args:
+        table: Its name.
+        keys: What its rows are told apart by, beside the time.
+        joined: What tells the rest about a key.
+        places: Where dimensions stand that are none of the provenance.
+        owner: Which rows are the project's.
+        repriced: What of a table of new prices has these keys; None where nothing is priced again.
+    """
+
+    table: str
+    keys: str
+    joined: str
+    places: Mapping[Dimension, str]
+    owner: str
+    repriced: str | None
+
+
+_ACCOUNTS = _Source(
+    table="rollup",
+    keys="account_id, provenance_id",
+    joined="join accounts a using (account_id)",
+    places=_PLACES,
+    owner="account_id in (select account_id from accounts where project = $project)",
+    repriced="repriced",
+)
+_SERVICES = _Source(
+    table="service_rollup",
+    keys="service, kind, provenance_id",
+    joined="",
+    places=_SERVICE_PLACES,
+    owner="project = $project",
+    repriced="repriced join accounts using (account_id)",
+)
+_MACHINES = _Source(
+    table="machine_rollup",
+    keys="machine_id, kind, domain, provenance_id",
+    joined="join machines m using (machine_id)",
+    places=_MACHINE_PLACES,
+    owner="machine_id in (select machine_id from machines where project = $project)",
+    repriced=None,
+)
+
+
+def _source(query: Query) -> _Source:
+    """The smallest roll-up that knows what is asked for."""
+    if query.book == "machine":
+        return _MACHINES
+    narrow = _PLACES.keys() - _SERVICE_PLACES.keys()
+    return _ACCOUNTS if narrow & {*query.by, *query.filters} else _SERVICES
+
+
 def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
     """The rows of an answer."""
-    if query.book == "process":
-        keys, table = "account_id, provenance_id", "rollup"
-        joined = "join accounts a using (account_id)"
-        places, project = _PLACES, "a.project"
-    else:
-        keys, table = "machine_id, kind, domain, provenance_id", "machine_rollup"
-        joined = "join machines m using (machine_id)"
-        places, project = _MACHINE_PLACES, "m.project"
-    words = [places.get(one, f"p.{one}") for one in query.grouped_by]
+    source = _source(query)
+    words = [source.places.get(one, f"p.{one}") for one in query.grouped_by]
     parameters: dict[str, Any] = {
         "project": query.project,
         "start": _epoch(query.start),
         "end": _epoch(query.end),
     }
-    condition = _conditions(query.filters, places, parameters)
+    condition = _conditions(query.filters, source.places, parameters)
     names = [measure.name for measure in query.measures]
-    bucket, buckets = "0 as bucket", ""
+    bucket, buckets, slot = "0 as bucket", "", ""
     if query.edges:
         parameters["edges"] = [_epoch(edge) for edge in query.edges[:-1]]
+        bucket, slot = "bucket", "slot, "
         buckets = (
-            "asof join (select unnest($edges) as edge, unnest(range(len($edges))) as bucket) e on t.slot >= e.edge"
+            "asof join (select unnest($edges) as edge, unnest(range(len($edges))) as bucket) e on r.slot >= e.edge"
         )
-        bucket = "bucket"
-    owner = (
-        "account_id in (select account_id from accounts where project = $project)"
-        if query.book == "process"
-        else "machine_id in (select machine_id from machines where project = $project)"
-    )
-    repriced = ""
-    more = ", null as repriced_by_g"
-    if query.book == "process":
-        repriced = f"left join ({_REPRICED}) n using ({'slot, ' if query.edges else ''}account_id, provenance_id)"
-        more = ", sum(n.by_g) as repriced_by_g"
-    inner = "slot, " if query.edges else ""
+    repriced, by_g = "", "null"
+    if source.repriced:
+        by_g = "sum(n.by_g)"
+        repriced = f"""
+            left join (
+                select {slot}{source.keys}, sum(coalesce(new_g, 0) - coalesce(first_g, 0)) as by_g
+                from {source.repriced} where slot >= $start and slot < $end and {source.owner}
+                group by {slot}{source.keys}
+            ) n using ({slot}{source.keys})
+        """
     text = f"""
-        select {bucket}, {", ".join(words)}, {", ".join(f"sum(r.{name})" for name in names)}{more}
+        select {bucket}, {", ".join(words)}, {", ".join(f"sum(r.{name})" for name in names)}, {by_g}
         from (
-            select {inner}{keys}, {", ".join(f"sum({name}) as {name}" for name in names)}
-            from {table} t where slot >= $start and slot < $end and {owner}
-            group by {inner}{keys}
+            select {slot}{source.keys}, {", ".join(f"sum({name}) as {name}" for name in names)}
+            from {source.table} where slot >= $start and slot < $end and {source.owner}
+            group by {slot}{source.keys}
         ) r
-        {repriced.replace("SLOT", inner)}
-        {joined} join provenances p using (provenance_id)
-        {buckets.replace("t.slot", "r.slot")}
-        where {project} = $project {condition}
+        {repriced} {source.joined} join provenances p using (provenance_id) {buckets}
+        where true {condition}
         group by all
     """
     rows = connection.execute(text, parameters).fetchall()
     width = 1 + len(words)
     return [Sums(bucket=row[0], key=row[1:width], values=row[width:-1], repriced_by_g=row[-1]) for row in rows]
-
-
-_REPRICED = """
-select SLOTaccount_id, provenance_id, sum(coalesce(new_g, 0) - coalesce(first_g, 0)) as by_g
-from repriced where slot >= $start and slot < $end group by SLOTaccount_id, provenance_id
-"""
 
 
 def _conditions(
@@ -136,7 +177,7 @@ def projects(connection: duckdb.DuckDBPyConnection) -> list[Project]:
     """The projects that have records."""
     rows = connection.execute(
         "select project, count(distinct service), sum(records), min(slot), max(slot + seconds) "
-        "from rollup join accounts using (account_id) group by project order by project"
+        "from service_rollup group by project order by project"
     ).fetchall()
     return [
         Project(name=name, services=services, records=int(records), first=_moment(first), last=_moment(last))
@@ -161,6 +202,32 @@ def repricings(connection: duckdb.DuckDBPyConnection, project: str) -> list[Repr
             slots=slots,
         )
         for number, made_us, source, start, end, slots in rows
+    ]
+
+
+def intensities(connection: duckdb.DuckDBPyConnection, project: str) -> list[SeenIntensity]:
+    """The newest intensity of each service and zone."""
+    rows = connection.execute(
+        """
+        select i.service, p.zone, g_per_kwh, p.intensity_source, p.intensity_quality, p.intensity_signal,
+            p.intensity_scope, observed_at, valid_until, window_end
+        from intensities i join provenances p using (provenance_id) where i.project = ?
+        qualify row_number() over (
+            partition by i.service, p.zone, p.intensity_signal, p.intensity_scope
+            order by window_end desc, provenance_id
+        ) = 1
+        order by i.service, p.zone, p.intensity_signal, p.intensity_scope
+        """,
+        [project],
+    ).fetchall()
+    return [
+        SeenIntensity(
+            **dict(zip(("service", "zone", "g_per_kwh", "source", "quality", "signal", "scope"), row[:7], strict=True)),
+            observed_at=None if row[7] is None else _moment(row[7] / 1e6),
+            valid_until=None if row[8] is None else _moment(row[8] / 1e6),
+            seen_at=_moment(row[9] / 1e6),
+        )
+        for row in rows
     ]
 
 
@@ -241,5 +308,5 @@ def _epoch(moment: datetime) -> int:
     return int(moment.timestamp() // 1)
 
 
-def _moment(seconds: int) -> datetime:
+def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)

@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from carbon_sdk.collector import duckdb_report, duckdb_upkeep
 from carbon_sdk.collector.backlog import Backlog, Waiting
-from carbon_sdk.collector.columns import PROVENANCE
+from carbon_sdk.collector.columns import ACCOUNT, PROVENANCE
 from carbon_sdk.collector.dimensions import Key, Limits
 from carbon_sdk.collector.duckdb_load import get_meta
 from carbon_sdk.collector.duckdb_loader import Loader
@@ -46,6 +46,7 @@ from carbon_sdk.collector.store import (
     QueryError,
     Repricing,
     SecondPrice,
+    SeenIntensity,
     Selection,
     StoreError,
 )
@@ -187,6 +188,10 @@ class DuckDBStore:
         """The repricings of a project, newest first."""
         return await self._ask(lambda cursor: duckdb_report.repricings(cursor, project))
 
+    async def intensities(self, project: str, /) -> Sequence[SeenIntensity]:
+        """The newest intensity of each service; see `Store.intensities`."""
+        return await self._ask(lambda cursor: duckdb_report.intensities(cursor, project))
+
     async def retain(self) -> None:
         """Apply the retention now."""
         await self._on_load_thread(self._loader.retain)
@@ -236,12 +241,13 @@ class DuckDBStore:
 
     def _recover(self, limits: Limits) -> None:
         rows = self._database.connection.execute
-        self._index.accounts.load(_keyed(rows("select * from accounts").fetchall()))
-        columns = ", ".join(f'"{name}"' for name in PROVENANCE)
-        self._index.provenances.load(
-            _keyed(rows(f"select provenance_id, project, {columns} from provenances").fetchall())
-        )
-        self._index.machines.load(_keyed(rows("select * from machines").fetchall()))
+        for known, what, parts in (
+            (self._index.accounts, "account", ACCOUNT),
+            (self._index.provenances, "provenance", PROVENANCE),
+            (self._index.machines, "machine", ("machine",)),
+        ):
+            columns = ", ".join(f'"{name}"' for name in (f"{what}_id", "project", *parts))
+            known.load((row[0], row[1], row[2:]) for row in rows(f"select {columns} from {what}s").fetchall())
         found = rows(
             "select instance_id, project, instance, max(sequence), max(seen_us) as seen from heads "
             "join instances using (instance_id) group by all order by seen desc limit ?",
@@ -308,10 +314,6 @@ class DuckDBStore:
                 cursor.close()
 
         return await anyio.to_thread.run_sync(ask, limiter=self._queries)
-
-
-def _keyed(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, str, Key]]:
-    return [(row[0], row[1], tuple(row[2:])) for row in rows]
 
 
 def _give(done: "asyncio.Future[T]", result: T) -> None:

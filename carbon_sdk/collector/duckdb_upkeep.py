@@ -116,6 +116,7 @@ def refresh_machines(connection: duckdb.DuckDBPyConnection) -> int:
 
 _KEYS = {
     "rollup": ("account_id, provenance_id", tuple(one.name for one in PROCESS_MEASURES)),
+    "service_rollup": ("project, service, kind, provenance_id", tuple(one.name for one in PROCESS_MEASURES)),
     "unit_rollup": ("account_id, unit", ("amount",)),
     "machine_rollup": ("machine_id, kind, domain, provenance_id", tuple(one.name for one in MACHINE_MEASURES)),
     "repriced": ("repricing_id, account_id, provenance_id", ("first_g", "new_g")),
@@ -135,8 +136,9 @@ def compact(connection: duckdb.DuckDBPyConnection, now: int) -> None:
         since -= DAY_SECONDS  # once a day, again, for what came late
     if until <= since:
         return
-    for table in ("rollup", "unit_rollup"):
+    for table in ("rollup", "service_rollup", "unit_rollup"):
         _fold(connection, table, f"slot >= {since} and slot < {until} and seconds = {SLOT_SECONDS}", "slot, seconds")
+    _fold_intensities(connection)
     set_meta(connection, "compacted_until", until)
 
 
@@ -185,6 +187,24 @@ def _fold(connection: duckdb.DuckDBPyConnection, table: str, which: str, slot: s
         )
         connection.execute(f"delete from {table} where {which}")
         connection.execute(f"insert into {table} (slot, seconds, {keys}, {', '.join(measures)}) select * from folded")
+        connection.execute("commit")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
+def _fold_intensities(connection: duckdb.DuckDBPyConnection) -> None:
+    """Leave the newest of each service and provenance."""
+    connection.execute(
+        """
+        create or replace temp table folded as select * from intensities qualify row_number() over (
+            partition by project, service, provenance_id order by window_end desc) = 1
+        """
+    )
+    connection.execute("begin")
+    try:
+        connection.execute("delete from intensities")
+        connection.execute("insert into intensities select * from folded")
         connection.execute("commit")
     except BaseException:
         roll_back(connection)

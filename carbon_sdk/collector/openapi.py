@@ -190,6 +190,11 @@ def document() -> dict[str, Any]:
                     },
                 }
             },
+            "/v1/intensities": _get(
+                "The newest intensity of each service and zone",
+                [_PROJECT],
+                _answer("Grams CO2e per kWh, and who says so."),
+            ),
             "/v1/repricings": _get("Stretches with a second price", [_PROJECT], _answer("The repricings.")),
             "/healthz": {"get": {"summary": "The process runs", "responses": {"200": _answer("It does.")}}},
             "/readyz": {

@@ -201,6 +201,35 @@ class NewPrice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenIntensity:
+    """What a kilowatt-hour weighed for a service in its newest record of a zone.
+
+    Args:
+        service: The service.
+        zone: The zone that answered; None where it is unknown.
+        g_per_kwh: Grams CO2e per kWh, without PUE.
+        source: Who said so.
+        quality: Its quality.
+        signal: average or marginal.
+        scope: lifecycle or direct.
+        observed_at: Start of its validity, UTC; None where it is unknown.
+        valid_until: End of its validity, UTC; None where it is unknown.
+        seen_at: End of the record, UTC.
+    """
+
+    service: str
+    zone: str | None
+    g_per_kwh: float
+    source: str | None
+    quality: str | None
+    signal: str | None
+    scope: str | None
+    observed_at: datetime | None
+    valid_until: datetime | None
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """How the store is, for /readyz and /metrics.
 
@@ -266,6 +295,9 @@ class Store(Protocol):
 
     async def record(self, project: str, instance: str, sequence: int, /) -> tuple[pa.Table, SecondPrice | None]:
         """The raw record of a key, as one row or none, and its second price, if it has one."""
+
+    async def intensities(self, project: str, /) -> Sequence[SeenIntensity]:
+        """The newest intensity of each service and zone, signal and scope apart, by service and zone."""
 
     async def reprice(self, project: str, source: str, prices: Sequence[NewPrice], /) -> Repricing:
         """Price stored energy again; the first price stays."""

@@ -95,6 +95,25 @@ async def test_records_are_found_by_what_figures_are_grouped_by(
     assert [json.loads(line)["sequence"] for line in lines.splitlines()] == sequences
 
 
+async def test_the_newest_intensity_of_each_service_and_zone_is_known(tmp_path: Path) -> None:
+    """Of two batches the later record counts, whichever came first; another signal stands apart; unknown is none."""
+    async with inside(tmp_path) as collector:
+        await collector.send(emission(1, intensity_g_per_kwh=310.0), emission(2, service="mail", zone="FR"))
+        await collector.send(emission(0, instance="late", intensity_g_per_kwh=999.0))
+        await collector.send(emission(3, intensity_signal="marginal", intensity_g_per_kwh=700.0))
+        await collector.send(emission(4, service="dark", intensity_g_per_kwh=None, emissions_g=None))
+        found = (await collector.ask("/v1/intensities"))["intensities"]
+        elsewhere = (await collector.ask("/v1/intensities", project="other"))["intensities"]
+
+    assert [(one["service"], one["zone"], one["signal"], one["g_per_kwh"]) for one in found] == [
+        ("mail", "FR", "average", 300.0),
+        ("shop", "DE", "average", 310.0),
+        ("shop", "DE", "marginal", 700.0),
+    ]
+    assert (found[1]["source"], found[1]["quality"], found[1]["scope"]) == ("constant", "measured", "lifecycle")
+    assert elsewhere == []
+
+
 async def test_records_have_no_domain_to_be_found_by(tmp_path: Path) -> None:
     """It says so."""
     async with inside(tmp_path) as collector:
