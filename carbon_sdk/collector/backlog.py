@@ -117,10 +117,11 @@ class Backlog:
 
     # -- the journal's side
 
-    def await_batches(self) -> bool:
-        """Wait for a batch; false once none will come."""
+    def await_batches(self, seconds: float | None = None) -> bool | None:
+        """Wait for a batch; false once none will come, None where none came within the time."""
         with self._change:
-            self._change.wait_for(lambda: self._batches or self.closing)
+            if not self._change.wait_for(lambda: self._batches or self.closing, seconds):
+                return None
             if not self._batches:
                 self._written = True
                 self._change.notify_all()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from carbon_sdk.collector.columns import KINDS
+from carbon_sdk.collector.columns import ACCOUNT, KINDS, PROVENANCE
 from carbon_sdk.collector.decode import PLAIN
 from carbon_sdk.collector.dimensions import Dictionary, Found, Heads, Key, Limits
 from carbon_sdk.collector.store import KNOWN, Batch
@@ -19,7 +19,8 @@ _IDS = ("instance_id", "machine_id", "account_id", "provenance_id")
 TABLE = pa.schema([(name, _ID) for name in _IDS] + [("machine_book", pa.bool_()), *PLAIN])
 """Columns of a group."""
 _NUMBERED = pa.schema([field for field in TABLE if field.name != "instance_id"])
-_KIND = 1  # service, kind, root, name
+_KIND = ACCOUNT.index("kind")
+_MACHINE, _INSTANCE = ("machine",), ("instance",)
 _LENGTH_BYTES = 8
 
 assert set(KINDS) == {*PROCESS_KINDS, *MACHINE_KINDS}
@@ -46,9 +47,10 @@ class Group:
     heads: list[tuple[int, int, Key]]
 
     def to_bytes(self) -> bytes:
-        """As a frame of the journal: the texts as JSON, the records as an Arrow stream."""
+        """As a frame of the journal: the texts as JSON, the records as an Arrow stream. Both name their fields."""
         words = json.dumps(
-            [self.accounts, self.provenances, self.machines, self.instances, self.heads], separators=(",", ":")
+            [self.accounts, self.provenances, self.machines, self.instances, self.heads, ACCOUNT, PROVENANCE],
+            separators=(",", ":"),
         ).encode()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, TABLE) as stream:
@@ -57,19 +59,19 @@ class Group:
 
     @staticmethod
     def from_bytes(frame: bytes) -> "Group":
-        """Read what `to_bytes` wrote."""
+        """Read what `to_bytes` of this version, or an earlier one, wrote; fields that are newer are unknown."""
         end = _LENGTH_BYTES + int.from_bytes(frame[:_LENGTH_BYTES], "little")
-        keyed = json.loads(frame[_LENGTH_BYTES:end])
-        accounts, provenances, machines, instances = (
-            [(number, project, tuple(key)) for number, project, key in part] for part in keyed[:4]
-        )
+        accounts, provenances, machines, instances, heads, *written = json.loads(frame[_LENGTH_BYTES:end])
+        table = pa.ipc.open_stream(frame[end:]).read_all()
+        for missing in [field for field in TABLE if field.name not in table.column_names]:
+            table = table.append_column(missing, pa.nulls(len(table), missing.type))
         return Group(
-            table=pa.ipc.open_stream(frame[end:]).read_all(),
-            accounts=accounts,
-            provenances=provenances,
-            machines=machines,
-            instances=instances,
-            heads=[(number, sequence, tuple(key)) for number, sequence, key in keyed[4]],
+            table=table.select(TABLE.names).cast(TABLE),
+            accounts=_keyed(accounts, written[0], ACCOUNT),
+            provenances=_keyed(provenances, written[1], PROVENANCE),
+            machines=_keyed(machines, _MACHINE, _MACHINE),
+            instances=_keyed(instances, _INSTANCE, _INSTANCE),
+            heads=[(number, sequence, tuple(key)) for number, sequence, key in heads],
         )
 
 
@@ -218,6 +220,17 @@ class Index:
         self.machines.load(group.machines)
         for number, sequence, key in group.heads:
             self.heads.load(key, number, sequence, frame)
+
+
+def _keyed(
+    rows: Sequence[tuple[int, str, Sequence[object]]], written: Sequence[str], wanted: Sequence[str]
+) -> list[tuple[int, str, Key]]:
+    """Numbers, projects and keys with the fields that are wanted now."""
+    places = [written.index(name) if name in written else None for name in wanted]
+    return [
+        (number, project, tuple(None if place is None else key[place] for place in places))
+        for number, project, key in rows
+    ]
 
 
 def _runs(instances: Sequence[str]) -> list[tuple[str, int, int]]:

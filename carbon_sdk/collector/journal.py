@@ -10,6 +10,7 @@ own checksum. After a crash the last frame may be torn; it was never acknowledge
 whole ones behind it is another matter: nothing is cut then, and the error says where it lies.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -23,6 +24,7 @@ _HEADER = struct.Struct("<4sQQI")  # mark, number, length of the payload, CRC-32
 _CHECK = struct.Struct("<I")  # CRC-32 of the header
 _MARK = b"CJ1\n"
 HEADER_BYTES = _HEADER.size + _CHECK.size
+PROBE_BYTES = 64 * 1024
 SEGMENT_BYTES = 64 * 1024 * 1024
 """A segment longer than this is closed and the next begun."""
 _SUFFIX = ".journal"
@@ -34,6 +36,7 @@ class Disk:
 
     write: Callable[[int, bytes], int] = os.write
     flush: Callable[[int], None] = os.fdatasync
+    cut: Callable[[Path, int], None] = os.truncate
 
 
 class Journal:
@@ -50,7 +53,9 @@ class Journal:
         self._disk = disk or Disk()
         self._segment_bytes = segment_bytes
         self._file: int | None = None
+        self._first = 0
         self._length = 0
+        self._torn = False
         self._sizes: dict[int, int] = {}
         self._next = 1
 
@@ -96,25 +101,39 @@ class Journal:
             Its number.
 
         Raises:
-            OSError: It could not be written; what was written of it is cut off again.
+            OSError: It could not be written; what was written of it is cut off again, before anything else is written.
         """
+        self._cut()
         number = self._next
         header = _HEADER.pack(_MARK, number, len(payload), zlib.crc32(payload))
         frame = b"".join((header, _CHECK.pack(zlib.crc32(header)), payload))
         file = self._segment(number)
         try:
-            view = memoryview(frame)
-            while view:
-                view = view[self._disk.write(file, view) :]  # type: ignore[arg-type]
-            self._disk.flush(file)
+            self._write(file, frame)
         except OSError:
-            self._close_segment()
-            self._cut(number)
+            self._torn = True
+            with contextlib.suppress(OSError):  # where it cannot be cut now, the next call tries again
+                self._cut()
             raise
         self._length += len(frame)
         self._sizes[self._first] = self._length
         self._next = number + 1
         return number
+
+    def probe(self) -> None:
+        """Find out whether a frame could be written now, without one.
+
+        Raises:
+            OSError: It could not.
+        """
+        self._cut()
+        path = self._folder / "probe"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            self._write(file, bytes(PROBE_BYTES))
+        finally:
+            os.close(file)
+            path.unlink(missing_ok=True)
 
     def forget(self, loaded: int) -> None:
         """Delete the segments whose frames are all at or before `loaded`."""
@@ -150,14 +169,24 @@ class Journal:
         if file is not None:
             os.close(file)
 
-    def _cut(self, number: int) -> None:
-        """Take back what was written of a frame: nothing may lie between two frames."""
+    def _write(self, file: int, content: bytes) -> None:
+        view = memoryview(content)
+        while view:
+            view = view[self._disk.write(file, view) :]  # type: ignore[arg-type]
+        self._disk.flush(file)
+
+    def _cut(self) -> None:
+        """Take back what was written of the last frame, if it was not whole: nothing may lie between two frames."""
+        if not self._torn:
+            return
+        self._close_segment()
         path = self._path(self._first)
-        if self._first == number:
+        if self._first == self._next:
             path.unlink(missing_ok=True)
             self._sizes.pop(self._first, None)
         else:
-            os.truncate(path, self._length)
+            self._disk.cut(path, self._length)
+        self._torn = False
 
     def _path(self, first: int) -> Path:
         return self._folder / f"{first:016d}{_SUFFIX}"
@@ -176,7 +205,7 @@ class Journal:
                         f"{path}: the journal is damaged at byte {at}, with whole frames behind it. Restore a backup, "
                         "or copy the folder and cut this file there: what stands behind it is lost then"
                     )
-                os.truncate(path, at)
+                self._disk.cut(path, at)
                 return
             number, payload, at = frame
             yield number, payload

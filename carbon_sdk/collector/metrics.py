@@ -83,7 +83,8 @@ class Measured:
         app: What is behind.
         metrics: Where it is counted.
         monotonic: Clock, seconds.
-        log: Called with an event and its fields for each answer of 500 or above.
+        log: Called with an event and its fields for each answer of 500 or above; but 503, which senders wait out and
+            the store has told of already.
     """
 
     def __init__(
@@ -114,7 +115,7 @@ class Measured:
             method = scope["method"] if scope["method"] in METHODS else "_OTHER"
             seconds = self._monotonic() - started
             self._metrics.request(method, status, seconds)
-            if status >= 500:
+            if status >= 500 and status != 503:
                 self._log("collector_request_failed", method=method, path=scope["path"][:200], status=status)
 
 

@@ -25,6 +25,11 @@ class Problems:
         with self._lock:
             return next(iter(self._problems.values()), None)
 
+    def has(self, what: str) -> bool:
+        """Whether this fails at present."""
+        with self._lock:
+            return what in self._problems
+
     def began(self, what: str, problem: str) -> None:
         """Something fails, again or for the first time."""
         problem = problem.replace(self._folder, "the data folder")

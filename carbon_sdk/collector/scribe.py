@@ -13,6 +13,8 @@ from carbon_sdk.collector.store import KNOWN, REFUSED, BusyError, StoreError
 
 GROUP_RECORDS = 25_000
 """Most records of one frame."""
+_JOURNAL = "journal"
+_PROBE_SECONDS = 1.0
 _LINGER_SECONDS = 0.005
 """The journal waits so long for company: a flush costs the same for one batch as for fifty."""
 
@@ -39,9 +41,22 @@ class Scribe:
 
     def run(self) -> None:
         """Write groups until the backlog is closed and empty."""
-        while self._backlog.await_batches():
-            time.sleep(_LINGER_SECONDS)
-            self._write(self._backlog.take_batches(GROUP_RECORDS))
+        while True:
+            failing = self._problems.has(_JOURNAL)
+            come = self._backlog.await_batches(_PROBE_SECONDS if failing else None)
+            if come is None:
+                self._probe()
+            elif come:
+                time.sleep(_LINGER_SECONDS)
+                self._write(self._backlog.take_batches(GROUP_RECORDS))
+            else:
+                return
+
+    def _probe(self) -> None:
+        """Find out whether the disk is well again, even where nobody sends because it was not."""
+        with contextlib.suppress(OSError):
+            self._journal.probe()
+            self._problems.ended(_JOURNAL)
 
     def _write(self, taken: list[Waiting]) -> None:
         """Decide, write and acknowledge one group."""
@@ -55,7 +70,7 @@ class Scribe:
             frame = self._journal.append(group.to_bytes()) if group else 0
         except (OSError, StoreError) as exc:
             self._index.drop()
-            self._problems.began("journal", f"the disk takes no records: {reason(exc)}")
+            self._problems.began(_JOURNAL, f"the disk takes no records: {reason(exc)}")
             self._refuse(taken, BusyError(f"the disk takes no records: {reason(exc)}", retry_after_seconds=30))
             return
         except Exception as exc:
@@ -64,7 +79,7 @@ class Scribe:
             self._log("collector_group_failed", problem=f"{type(exc).__name__}: {exc}")
             self._refuse(taken, BusyError("the collector failed on this batch", retry_after_seconds=60))
             return
-        self._problems.ended("journal")
+        self._problems.ended(_JOURNAL)
         stored = 0
         if group is not None:
             self._index.keep(frame, self._backlog.loaded)

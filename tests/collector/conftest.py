@@ -1,7 +1,7 @@
 """Collectors that end with their test."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
     """Starts collectors, and ends those that still run."""
     started: list[Collector] = []
 
-    def begin(*words: str, folder: Path = tmp_path / "data") -> Collector:
-        started.append(Collector(folder, *words))
+    def begin(*words: str, folder: Path = tmp_path / "data", before: Sequence[str] = ()) -> Collector:
+        started.append(Collector(folder, *words, before=before))
         return started[-1]
 
     yield begin

@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -35,12 +36,14 @@ class Collector:
     Args:
         folder: Its data.
         words: Further words of its command line.
+        before: Words before it: a command that ends by becoming the collector.
     """
 
-    def __init__(self, folder: Path, *words: str) -> None:
+    def __init__(self, folder: Path, *words: str, before: Sequence[str] = ()) -> None:
         self.folder = folder
+        serve = [sys.executable, "-m", "carbon_sdk.collector", "serve", "--data", str(folder), "--port", "0"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "carbon_sdk.collector", "serve", "--data", str(folder), "--port", "0", *words],
+            [*before, *serve, *words],
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
             text=True,
@@ -54,6 +57,8 @@ class Collector:
         else:
             self.process.communicate()
             raise AssertionError(f"the collector did not start: {self.log}")
+        self._reader = threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
         self.client = httpx.Client(base_url=self.log[-1]["url"], trust_env=False, timeout=20.0)
 
     def send(self, records: Sequence[Emission], **headers: str) -> dict[str, Any]:
@@ -79,13 +84,30 @@ class Collector:
         """The sum over all services."""
         return sum(row[measure] or 0.0 for row in self.ask("/v1/reports/services")["rows"])
 
+    def keys(self) -> list[tuple[str, int]]:
+        """The key of every record kept."""
+        keys: list[tuple[str, int]] = []
+        asked: dict[str, str] = dict(DAYS)
+        while True:
+            answer = self.client.get("/v1/records", params={**asked, "limit": "5000"})
+            answer.raise_for_status()
+            rows = map(json.loads, answer.text.splitlines())
+            keys += [(row["instance"], row["sequence"]) for row in rows]
+            if "x-next-cursor" not in answer.headers:
+                return keys
+            asked["cursor"] = answer.headers["x-next-cursor"]
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Its exit code."""
         self.client.close()
         self.process.send_signal(number)
-        _, rest = self.process.communicate(timeout=30)
-        self.log += [json.loads(line) for line in rest.splitlines() if line.startswith("{")]
-        return self.process.returncode
+        self._reader.join(30)
+        return self.process.wait(30)
+
+    def _read(self, lines: IO[str]) -> None:
+        with lines:
+            for line in lines:
+                self.log.append(json.loads(line) if line.startswith("{") else {"event": line.strip()})
 
 
 def emission(sequence: int, *, instance: str = "0" * 15 + "1", joules: float = 1.5, **fields: Any) -> Emission:

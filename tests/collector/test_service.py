@@ -146,24 +146,6 @@ def test_sigterm_ends_it_with_zero_and_all_is_there_after_the_restart(start: Sta
     assert start().total() == pytest.approx(30.0)
 
 
-def test_kill_nine_in_mid_ingest_loses_nothing_that_was_acknowledged(start: Start) -> None:
-    """Three times: what was answered is there once, and what was not answered may be sent again."""
-    sent = 0
-    for turn in range(3):
-        collector = start()
-        for _ in range(10):
-            answer = collector.send([emission(sent + number) for number in range(25)])
-            assert answer["stored"] == 25
-            sent += 25
-        collector.stop(signal.SIGKILL)
-        last = [emission(sent - 25 + number) for number in range(25)]
-        collector = start()
-        assert collector.send(last)["known"] == 25, f"turn {turn}"
-        collector.stop(signal.SIGKILL)
-
-    assert start().total() == pytest.approx(1.5 * sent)
-
-
 def test_a_second_collector_on_one_folder_says_who_holds_it(start: Start, tmp_path: Path) -> None:
     """It ends at once, and names the process."""
     first = start()
