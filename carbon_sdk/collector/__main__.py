@@ -133,7 +133,6 @@ def _serve(arguments: argparse.Namespace) -> int:
             body_bytes=arguments.body_mib * MEBIBYTE,
             unpacked_bytes=arguments.unpacked_mib * MEBIBYTE,
             records=arguments.batch_records,
-            oldest_days=retention.instance_days,
         ),
         requests_per_second=arguments.requests_per_second,
         tls_certificate=arguments.tls_certificate,

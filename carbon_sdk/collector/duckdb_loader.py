@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -22,6 +23,8 @@ LOAD_RECORDS = 200_000
 """Most records of one transaction."""
 CHECKPOINT_BYTES = 192 * 1024 * 1024
 """Journal, or DuckDB's log, beyond which a checkpoint is made. Measured in benchmarks/ingest.py."""
+FIRST_SECONDS = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
+"""No record is older than this, whatever its clock says."""
 _LINGER_SECONDS = 0.25
 """It waits so long for more, unless somebody waits for it."""
 _RETRY_SECONDS = 1.0
@@ -61,6 +64,8 @@ class Loader:
         self._now = now
         self._log = log
         self._machines_at = self._upkeep_at = time.monotonic()
+        self.oldest = 0.0
+        """Windows that start before this are refused, seconds since 1970; brought up to date by `age`."""
 
     def run(self) -> None:
         """Load until the backlog is closed and empty, or the disk takes nothing more: the journal keeps it then."""
@@ -108,14 +113,25 @@ class Loader:
             return
         self._journal.forget(loaded)
 
+    def age(self) -> int:
+        """Find out what the present is to the store, and what is too old for it.
+
+        Returns:
+            Seconds since 1970: the clock, or the newest record where that is behind by more than a day. A clock that
+            is set forward deletes and refuses nothing that is young.
+        """
+        connection = self._database.connection
+        newest = connection.execute("select max(slot + seconds) from service_rollup").fetchone()
+        now = min(int(self._now()), (newest[0] if newest and newest[0] else 0) + DAY_SECONDS)
+        remembered = max(now - self._retention.instance_days * DAY_SECONDS, get_meta(connection, "forgotten_until"))
+        self.oldest = float(max(remembered + DAY_SECONDS, FIRST_SECONDS))
+        return now
+
     def retain(self) -> None:
         """Sum up, and delete, what is old enough."""
-        connection = self._database.connection
-        # Counted from the latest record where that is behind: a clock set forward must not delete what is young.
-        newest = connection.execute("select max(slot + seconds) from rollup").fetchone()
-        now = min(int(self._now()), (newest[0] if newest and newest[0] else 0) + DAY_SECONDS)
-        duckdb_upkeep.compact(connection, now)
-        duckdb_upkeep.retain(connection, now, self._retention)
+        now = self.age()
+        duckdb_upkeep.compact(self._database.connection, now)
+        duckdb_upkeep.retain(self._database.connection, now, self._retention)
 
     def backup(self, path: Path) -> None:
         """Copy the store to a new file.

@@ -209,6 +209,10 @@ class DuckDBStore:
         self._latest = max(self._latest, self._clock())
         return self._latest
 
+    def oldest(self) -> float:
+        """The oldest window taken; see `Store.oldest`."""
+        return self._loader.oldest
+
     def health(self) -> Health:
         """How it is."""
         counts = self._backlog.counts
@@ -265,6 +269,7 @@ class DuckDBStore:
             self._index.replay(frame, group)
             self._loader.load([group], frame)
         self._loader.checkpoint()
+        self._loader.age()
 
     def _lookup(self, keys: Sequence[Key]) -> dict[Key, tuple[int, int]]:
         wanted = pa.table({"project": [str(key[0]) for key in keys], "instance": [str(key[1]) for key in keys]})

@@ -168,7 +168,7 @@ def retain(connection: duckdb.DuckDBPyConnection, now: int, retention: Retention
     day = f"(slot + {offset}) // {DAY_SECONDS} * {DAY_SECONDS} - {offset}, {DAY_SECONDS}"
     for table in _KEYS:
         _fold(connection, table, f"slot < {fine_until} and seconds = {SLOT_SECONDS}", day)
-    _forget_instances(connection, (now - retention.instance_days * DAY_SECONDS) * 1_000_000)
+    _forget_instances(connection, now - retention.instance_days * DAY_SECONDS)
 
 
 def _days_before(now: int, days: int, offset: int) -> int:
@@ -211,15 +211,16 @@ def _fold_intensities(connection: duckdb.DuckDBPyConnection) -> None:
         raise
 
 
-def _forget_instances(connection: duckdb.DuckDBPyConnection, before_us: int) -> None:
+def _forget_instances(connection: duckdb.DuckDBPyConnection, before: int) -> None:
     """Sum the heads into one row per instance, and leave out those that were last seen before a moment."""
+    before = max(before, get_meta(connection, "forgotten_until"))
     connection.execute("begin")
     try:
         connection.execute(
             "create or replace temp table folded as select instance_id, max(sequence), max(seen_us) from heads "
             "group by instance_id having max(seen_us) >= ? "
             "or instance_id in (select instance_id from instances where starts_with(instance, ?))",
-            [before_us, LASTING],
+            [before * 1_000_000, LASTING],
         )
         connection.execute("delete from heads")
         connection.execute("insert into heads select * from folded")
@@ -227,6 +228,7 @@ def _forget_instances(connection: duckdb.DuckDBPyConnection, before_us: int) -> 
             "delete from instances where instance_id not in (select instance_id from heads) "
             "and instance_id not in (select instance_id from records)"
         )
+        set_meta(connection, "forgotten_until", before)
         connection.execute("commit")
     except BaseException:
         roll_back(connection)

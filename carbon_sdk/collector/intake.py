@@ -34,7 +34,6 @@ class IntakeLimits:
         unpacked_bytes: Of the body without its Content-Encoding.
         records: Of the batch.
         body_seconds: Until the whole body has come.
-        oldest_days: Windows that start earlier are refused; see `Retention.instance_days`.
         bodies_at_once: Large bodies unpacked at the same time.
     """
 
@@ -42,7 +41,6 @@ class IntakeLimits:
     unpacked_bytes: int = 32 * 1024 * 1024
     records: int = 10_000
     body_seconds: float = 30.0
-    oldest_days: int = 400
     bodies_at_once: int = 2
 
 
@@ -118,11 +116,10 @@ class Intake:
         return await anyio.to_thread.run_sync(read, limiter=self._threads)
 
     def _bounds(self) -> Bounds:
-        now_us = int(self._store.now() * 1e6)
         return Bounds(
             records=self._limits.records,
-            oldest_us=now_us - self._limits.oldest_days * _DAY_US,
-            newest_us=now_us + _DAY_US,
+            oldest_us=int(self._store.oldest() * 1e6),
+            newest_us=int(self._store.now() * 1e6) + _DAY_US,
         )
 
 

@@ -308,6 +308,12 @@ class Store(Protocol):
     def now(self) -> float:
         """Seconds since 1970, never earlier than what the store has seen: a clock that was set back refuses nobody."""
 
+    def oldest(self) -> float:
+        """Windows that start before this are refused, for those who sent them may be forgotten; seconds since 1970.
+
+        It follows the newest record, not the clock alone: a clock that is set forward refuses nobody.
+        """
+
     def health(self) -> Health:
         """How it is."""
 

@@ -89,16 +89,16 @@ def test_a_store_of_a_later_version_is_left_as_it_is_and_the_remedy_is_said(tmp_
         assert schema.version_of(connection) == 99
 
 
-def test_a_migration_that_fails_leaves_the_version_that_was_there(
+def test_a_migration_that_fails_leaves_the_version_before_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A table of the second version that should not be there: nothing of the migration stays."""
+    """A table of the third version that should not be there: nothing of that migration stays."""
     version_1.make(tmp_path / "data", HOUR)
     with duckdb.connect(str(tmp_path / "data" / "emissions.duckdb")) as connection:
         connection.execute("create table intensities (foreign_to_us integer)")
     assert main(["retention", "--data", str(tmp_path / "data")]) == 2
     with duckdb.connect(str(tmp_path / "data" / "emissions.duckdb")) as connection:
-        assert schema.version_of(connection) == 1
+        assert schema.version_of(connection) == 2
         assert "service_rollup" not in columns(connection)
     assert "intensities" in capsys.readouterr().err
 
