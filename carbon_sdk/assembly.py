@@ -287,7 +287,7 @@ async def history_of(settings: Settings, name: str) -> AsyncIterator[HistoryProv
         SettingsError: There is none of this name, or it knows no past.
     """
     async with AsyncExitStack() as stack:
-        http = HTTP()
+        http = _http(settings, Timing(), proxy=settings.http_proxy)
         stack.push_async_callback(http.aclose)
         provider = cast(HistoryProvider, _plugin("provider", PROVIDERS, name, settings, http))
         stack.push_async_callback(provider.aclose)
