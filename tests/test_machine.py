@@ -244,41 +244,37 @@ def from_options(options):
 """
 
 
-@pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package that announces a meter."""
-    (tmp_path / "our_plug.py").write_text(PLUG)
-    info = tmp_path / "our_plug-1.0.dist-info"
+def with_plug(folder: Path, **options: str) -> tuple[int, dict[str, Any]]:
+    """What the doctor says where an installed package announces a meter."""
+    (folder / "our_plug.py").write_text(PLUG)
+    info = folder / "our_plug-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: our-plug\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[carbon_sdk.meters]\nplug = our_plug:from_options\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("CARBON_SDK_METER", "plug")
-    monkeypatch.setenv("CARBON_SDK_GPU", "off")
+    path = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    ended = subprocess.run(
+        [sys.executable, "-m", "carbon_sdk.cli", "doctor", "--json"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "CARBON_SDK_METER": "plug", "CARBON_SDK_GPU": "off", **options},
+    )
+    assert ended.stderr == ""
+    return ended.returncode, json.loads(ended.stdout)
 
 
-@pytest.mark.usefixtures("package")
-def test_a_meter_of_somebodys_own_serves_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_meter_of_somebodys_own_serves_by_its_name(tmp_path: Path) -> None:
     """It is built from its variables, which are no misspelt settings."""
-    monkeypatch.setenv("CARBON_SDK_PLUG_WATTS", "20")
-    code = main(["doctor", "--json"])
-    found = json.loads(capsys.readouterr().out)
+    code, found = with_plug(tmp_path, CARBON_SDK_PLUG_WATTS="20")
 
     assert (code, found["means"]) == (0, "counter")
     assert found["meters"][0] == {"meter": "plug", "serves": True, "reason": "a test's own watts", "remedy": None}
     assert not any("PLUG" in warning for warning in found["warnings"])
 
 
-@pytest.mark.usefixtures("package")
-def test_a_meter_of_somebodys_own_that_fails_is_told_with_its_reason(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_meter_of_somebodys_own_that_fails_is_told_with_its_reason(tmp_path: Path) -> None:
     """Nothing else takes the place of what was chosen."""
-    monkeypatch.setenv("CARBON_SDK_PLUG_BROKEN", "1")
-    code = main(["doctor", "--json"])
-    found = json.loads(capsys.readouterr().out)
+    code, found = with_plug(tmp_path, CARBON_SDK_PLUG_BROKEN="1")
 
     assert (code, found["means"]) == (3, None)
     assert found["meters"][0]["reason"] == "OSError: no plug under the desk"
