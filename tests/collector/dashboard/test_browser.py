@@ -257,6 +257,24 @@ def test_a_chart_that_is_late_says_so_and_one_that_fails_can_be_asked_again(visi
     visitor.problems.clear()  # the browser notes the status 503
 
 
+def test_a_period_is_chosen_by_two_dates(visit: Visit) -> None:
+    """From the keyboard; Escape folds the form in again, and the next page shows those days."""
+    page = visit().go("?period=7d")
+    page.locator(".custom summary").first.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("From")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("From")).to_be_hidden()
+    page.keyboard.press("Enter")
+    day = (END - timedelta(days=2)).date()
+    page.get_by_label("From").fill(day.isoformat())
+    page.get_by_label("To", exact=True).fill(day.isoformat())
+    page.get_by_role("button", name="Show").click()
+
+    expect(page.locator(".custom summary").first).to_have_text(f"{day.day} {day:%b %Y}")
+    assert f"from={day}" in page.url
+
+
 def test_light_or_dark_is_chosen_once_for_all_pages(visit: Visit) -> None:
     """The button in the corner."""
     page = visit(color_scheme="light").go("?period=7d")

@@ -4,10 +4,11 @@ import { drawCharts } from "./charts.js";
 import { showKnown } from "./known.js";
 import { fillFragments } from "./loading.js";
 import { bringSheetsToLife, makeWalkable } from "./sheets.js";
-import { rememberZone, switchTheme } from "./viewer.js";
+import { foldIn, rememberZone, switchTheme } from "./viewer.js";
 
 rememberZone();
 switchTheme();
+foldIn();
 showKnown();
 bringSheetsToLife();
 fillFragments(makeWalkable);

@@ -45,3 +45,21 @@ export function switchTheme() {
     document.dispatchEvent(new Event("theme"));
   });
 }
+
+/** What folds out over a page folds in again at Escape, and where somebody clicks beside it. */
+export function foldIn() {
+  const open = () => document.querySelector("details.custom[open], .records details[open]");
+  document.addEventListener("keydown", (event) => {
+    const details = open();
+    if (event.key === "Escape" && details) {
+      details.open = false;
+      details.querySelector("summary").focus();
+    }
+  });
+  document.addEventListener("pointerdown", (event) => {
+    const details = open();
+    if (details && !details.contains(event.target)) {
+      details.open = false;
+    }
+  });
+}
