@@ -99,6 +99,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unpacked-mib", type=int, default=limits.unpacked_bytes // MEBIBYTE, help="longest body, unpacked"
     )
+    parser.add_argument("--head-seconds", type=float, default=serving.head_seconds, help="until a request's head came")
+    parser.add_argument("--body-seconds", type=float, default=limits.body_seconds, help="until its body came")
     parser.add_argument("--batch-records", type=int, default=limits.records, help="most records of one batch")
     parser.add_argument("--requests-per-second", type=float, default=REQUESTS_PER_SECOND, help="of one caller")
     parser.add_argument("--accounts", type=int, default=Limits().accounts, help="different endpoints of one service")
@@ -133,7 +135,9 @@ def _serve(arguments: argparse.Namespace) -> int:
             body_bytes=arguments.body_mib * MEBIBYTE,
             unpacked_bytes=arguments.unpacked_mib * MEBIBYTE,
             records=arguments.batch_records,
+            body_seconds=arguments.body_seconds,
         ),
+        head_seconds=arguments.head_seconds,
         requests_per_second=arguments.requests_per_second,
         tls_certificate=arguments.tls_certificate,
         tls_key=arguments.tls_key,

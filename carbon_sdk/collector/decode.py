@@ -7,6 +7,7 @@ record is and says what is wrong with it. Then the collector's own bounds are ap
 
 import itertools
 import json
+import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from carbon_sdk.errors import WireError
 
 Form = Literal["array", "ndjson", "columns"]
 
+MOST_DIGITS = 400
+"""More than any number that a double can hold."""
 MOST_UNITS = 32
 """Kinds of functional units in one record."""
 LONGEST_MACHINE_RECORD_SECONDS = 7_200
@@ -224,7 +227,7 @@ class _Judged:
 
 def _objects(body: bytes, form: Form, bounds: Bounds) -> Iterable[object]:
     try:
-        decoded = json.loads(body)
+        decoded = json.loads(body.decode("utf-8-sig"), parse_int=_whole)
     except (ValueError, RecursionError) as exc:
         raise BodyError("the body is not JSON") from exc
     if form == "array":
@@ -245,6 +248,11 @@ def _objects(body: bytes, form: Form, bounds: Bounds) -> Iterable[object]:
     )
 
 
+def _whole(digits: str) -> int | float:
+    """A whole number; one that is far beyond every bound is not read, which Python refuses to do for a good reason."""
+    return int(digits) if len(digits) <= MOST_DIGITS else math.inf
+
+
 def _judged(objects: Iterable[object]) -> Iterator[_Judged]:
     for one in objects:
         key = one if isinstance(one, Mapping) else {}
@@ -263,7 +271,7 @@ def _judged_lines(body: bytes) -> Iterator[_Judged]:
         if not line.strip():
             continue
         try:
-            decoded = json.loads(line)
+            decoded = json.loads(line.decode("utf-8-sig"), parse_int=_whole)
         except (ValueError, RecursionError):
             yield _Judged(emission=None, error=WireError("not JSON"), instance="", sequence=0)
             continue

@@ -57,8 +57,11 @@ _PROJECT = _parameter(
 )
 _MOMENT = {"type": "string", "format": "date-time"}
 _PERIOD = [
-    _parameter("from", _MOMENT, "From here, with an offset; on a quarter of an hour for figures.", required=True),
-    _parameter("to", _MOMENT, "Up to here, not included.", required=True),
+    {
+        **_parameter("from", _MOMENT, "From here, with an offset; on a quarter of an hour for figures.", required=True),
+        "example": "2026-03-01T00:00:00Z",
+    },
+    {**_parameter("to", _MOMENT, "Up to here, not included.", required=True), "example": "2026-04-01T00:00:00+02:00"},
 ]
 _TZ = _parameter("tz", {"type": "string", "default": "UTC"}, "Time zone of days, weeks and months: Europe/Berlin.")
 _FILTERS = [

@@ -8,9 +8,12 @@ import asyncio
 import contextlib
 import gc
 import json
+import logging
 import os
+import resource
 import signal
 import socket
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,64 +22,25 @@ from typing import Any
 import uvicorn
 import uvloop
 from starlette.routing import BaseRoute
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from carbon_sdk.collector.access import Tokens
 from carbon_sdk.collector.app import REQUESTS_PER_SECOND, create_app
 from carbon_sdk.collector.gate import is_loopback
 from carbon_sdk.collector.intake import IntakeLimits
+from carbon_sdk.collector.protocol import HEAD_SECONDS, patient
 from carbon_sdk.collector.store import Store, StoreError
 
-HEAD_SECONDS = 10.0
-"""A client that has not sent a whole request head by then is hung up on (slow loris)."""
-DRAIN_SECONDS = 20
-"""Requests under way get so long after SIGTERM."""
+DRAIN_SECONDS = 5
+"""Requests under way get so long after SIGTERM: a body that comes slower is sent again to the next process."""
 CONNECTIONS = 2_000
 MOST_COMMAND_BYTES = 256 * 1024 * 1024
 """A command of the command line on this machine: the new prices of ten years' quarters fit in."""
+FILES = 4_096
+"""Open files: room for all connections, where the system's own limit is lower but may be raised."""
 SOCKET = "control.sock"
 TOKENS = "tokens.json"
 
 Command = Callable[[Mapping[str, Any]], Awaitable[Any]]
-
-
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, whose patience with a request head ends."""
-
-    _waiting: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come: its first head is due."""
-        super().connection_made(transport)
-        self._wait()
-
-    def on_message_begin(self) -> None:
-        """A head begins: it is due."""
-        self._wait()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        """The head is whole."""
-        self._stop_waiting()
-        super().on_headers_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _wait(self) -> None:
-        self._stop_waiting()
-        self._waiting = self.loop.call_later(HEAD_SECONDS, self._hang_up)
-
-    def _stop_waiting(self) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-            self._waiting = None
-
-    def _hang_up(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.abort()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +52,7 @@ class Serving:
         port: Port; 0 for any that is free.
         limits: What one request may bring.
         requests_per_second: How often one caller may come.
+        head_seconds: How long a request's head may take to come.
         tls_certificate: PEM file, with tls_key.
         tls_key: PEM file.
     """
@@ -96,6 +61,7 @@ class Serving:
     port: int = 8321
     limits: IntakeLimits = field(default_factory=IntakeLimits)
     requests_per_second: float = REQUESTS_PER_SECOND
+    head_seconds: float = HEAD_SECONDS
     tls_certificate: Path | None = None
     tls_key: Path | None = None
 
@@ -110,6 +76,9 @@ def run(service: Coroutine[Any, Any, None]) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files < FILES <= most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, most))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(service)
 
@@ -182,7 +151,8 @@ async def serve(
         )
         config = uvicorn.Config(
             app,
-            http=PatientProtocol,
+            http=patient(serving.head_seconds),
+            ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -202,11 +172,38 @@ async def serve(
             log("collector_started", url=f"{scheme}://{shown}:{port}", folder=str(folder), tokens=len(tokens.all()))
 
         async with _control(folder / SOCKET, commands, log):
-            with listening:
+            with listening, _told(log):
                 await _Server(config, listens).serve(sockets=[listening])
     finally:
         await store.aclose()
         log("collector_stopped", folder=str(folder))
+
+
+class _Lines(logging.Handler):
+    """uvicorn's own lines as ours."""
+
+    def __init__(self, log: Callable[..., object]) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One line, with the traceback of an error that no route caught."""
+        fields = {}
+        if record.exc_info and record.exc_info[0] is not None:
+            fields["traceback"] = "".join(traceback.format_exception(*record.exc_info))
+        self._log("collector_server", problem=record.getMessage(), **fields)
+
+
+@contextlib.contextmanager
+def _told(log: Callable[..., object]) -> Iterator[None]:
+    handler, logger = _Lines(log), logging.getLogger("uvicorn.error")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
 
 
 def _listen(serving: Serving) -> socket.socket:

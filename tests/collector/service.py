@@ -17,6 +17,8 @@ import httpx
 from carbon_sdk.emission import Emission
 from carbon_sdk.wire import to_json
 
+LONG = os.environ.get("LONG") == "1"
+"""Tests that repeat themselves do so as often as before a release."""
 HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
 """Windows of the tests begin here: recent enough to be taken, past enough to be whole."""
 

@@ -1,6 +1,5 @@
 """Ends of the process in the middle of its work: nothing that was acknowledged is lost, and nothing is stored twice."""
 
-import os
 import random
 import signal
 import time
@@ -10,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.collector.sender import BATCH, Sender, assert_exactly_once, heard, sending
-from tests.collector.service import Collector, emission
+from tests.collector.service import LONG, Collector, emission
 
 Start = Callable[..., Collector]
 
-KILLS = int(os.environ.get("KILLS", "6"))
-"""How often the collector is killed; more by hand, before a release: KILLS=50."""
+KILLS = 50 if LONG else 6
+"""How often the collector is killed."""
 
 
 def test_kill_nine_in_mid_ingest_loses_nothing_acknowledged_and_stores_nothing_twice(start: Start) -> None:
