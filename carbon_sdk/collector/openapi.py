@@ -185,7 +185,11 @@ def document() -> dict[str, Any]:
             "/v1/records/{instance}/{sequence}": {
                 "get": {
                     "summary": "The record of a key, and its second price",
-                    "parameters": [_PROJECT],
+                    "parameters": [
+                        {"name": "instance", "in": "path", "required": True, "schema": _TEXT},
+                        {"name": "sequence", "in": "path", "required": True, "schema": _SCALARS[int]},
+                        _PROJECT,
+                    ],
                     "responses": {
                         "200": _answer("`record`, and `repriced` or null."),
                         **_ERRORS,

@@ -23,14 +23,17 @@ from tests.collector.service import HOUR, emission
 EVER = Bounds(records=10_000, oldest_us=0, newest_us=2**62)
 MIDNIGHT = HOUR.replace(hour=0)
 START, END = MIDNIGHT - timedelta(days=500), MIDNIGHT + timedelta(days=2)
+PRICE = NewPrice(
+    zone="DE", place="DE", signal="average", scope="lifecycle", quality="measured", slot=HOUR, g_per_kwh=111.0
+)
 JOULES = st.one_of(st.none(), st.floats(0.0, 1e6))
 
 
 @st.composite
 def made(draw: st.DrawFn) -> list[Emission]:
     """Records of two services and three zones over 500 days, some without energy, and copies of a machine book."""
-    records = []
-    for sequence in range(draw(st.integers(1, 25))):
+    records = [emission(0, instance="one", window_start=HOUR)]
+    for sequence in range(1, draw(st.integers(2, 25))):
         joules = draw(JOULES)
         machine_book = draw(st.booleans())
         kind = draw(st.sampled_from(("measured", "idle") if machine_book else ("request", "background")))
@@ -101,7 +104,7 @@ def test_no_total_changes_by_age(
                 lines = "\n".join(map(to_json, records[begin : begin + 10])).encode()
                 await store.ingest("p", decode(lines, "ndjson", EVER))
                 await store.settled()
-            await store.reprice("p", "later", [NewPrice(zone="DE", slot=HOUR, g_per_kwh=111.0)])
+            await store.reprice("p", "later", [PRICE])
             before = await answers(store)
             for _ in range(2):
                 await store.retain()
