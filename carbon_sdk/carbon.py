@@ -9,12 +9,13 @@ import atexit
 import functools
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, TypeVar, cast, overload
 
+from carbon_sdk import ending
 from carbon_sdk.budgets import Standing
 from carbon_sdk.cpu.clock import AccountKind, Clock, drive, nobody
 from carbon_sdk.errors import CarbonSDKError, SettingsError
@@ -26,6 +27,7 @@ from carbon_sdk.settings import Settings, from_environment
 from carbon_sdk.sinks.sink import Sink, TotalsSink
 from carbon_sdk.spans.span import Estimator, SpanShare
 from carbon_sdk.spans.track import Track
+from carbon_sdk.thread import Thread
 from carbon_sdk.timing import Timing
 
 Result = TypeVar("Result")
@@ -83,7 +85,7 @@ class Carbon:
         self.forgiving = False
         """A setting that cannot be used is told once and left at its default, instead of raised."""
         self._lock = threading.Lock()
-        self._thread: _Thread | None = None
+        self._thread: Thread | None = None
         self._watchers: list[Any] = []
         self.recent: Any = None
         """Remembers the last windows (`recent.of(record)`), also after the end; None before the line stands."""
@@ -123,13 +125,14 @@ class Carbon:
         if thread is not None and wait_seconds > 0.0:
             thread.ready.wait(wait_seconds)
 
-    def _begin(self) -> "_Thread | None":
+    def _begin(self) -> Thread | None:
         with self._lock:
             if self._thread is not None:
                 return self._thread
             _claim(self)
             self.clock.start()
-            thread = _Thread(self)
+            ending.arrange(_at_exit)
+            thread = Thread(self._assembled, clock=self.clock, log=self.log, close_seconds=self.settings.close_seconds)
             try:
                 thread.start()
             except RuntimeError as exc:  # the interpreter is ending, or the machine has no more threads
@@ -140,6 +143,27 @@ class Carbon:
                 return None
             self._thread = thread
             return thread
+
+    @asynccontextmanager
+    async def _assembled(self) -> AsyncIterator[Any]:
+        """The line; called on the thread of ours."""
+        from carbon_sdk.assembly import assemble  # noqa: PLC0415  # the stations load here, off the app's threads
+
+        async with assemble(
+            self.settings,
+            clock=self.clock,
+            log=self.log,
+            meters=self.meters,
+            provider=self.provider,
+            sinks=self.sinks,
+            totals=self.totals,
+            on_budget_exceeded=self.on_budget_exceeded,
+            timing=self.timing,
+            watchers=self._watchers,
+            forgive=self.forgive,
+        ) as line:
+            self.recent = line.recent
+            yield line
 
     def close(self, seconds: float | None = None) -> None:
         """Close the last window, hand everything over and stop; a second call does nothing.
@@ -292,90 +316,11 @@ class Carbon:
         self.clock.after_fork(on_error=self.log.fault)
 
 
-class _Thread(threading.Thread):
-    """The one thread of ours: builds the line and runs it on a loop of its own."""
-
-    def __init__(self, carbon: Carbon) -> None:
-        super().__init__(name="carbon_sdk", daemon=True)
-        self._carbon = carbon
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
-        self._close_seconds = carbon.settings.close_seconds
-        self._asked_to_stop = False
-        self.ready = threading.Event()
-        self.failure: Exception | None = None
-        self.line: Any = None
-        """The `Line`, once it stands."""
-
-    def run(self) -> None:
-        try:
-            self._carbon.clock.own_thread()
-            asyncio.run(self._run())
-        except Exception as exc:  # no error of ours reaches the app: it is told, and nothing is measured
-            self.failure = exc
-            self._carbon.log.fault("carbon", exc, remedy="nothing is measured in this process")
-        finally:
-            self.ready.set()
-            self._carbon.log.flush()
-
-    def submit(self, ask: Callable[[Any], Coroutine[Any, Any, Result]]) -> Future[Result]:
-        """Put a question about the line to the loop of this thread.
-
-        Raises:
-            CarbonSDKError: The line does not stand.
-        """
-        line, loop = self.line, self._loop
-        if line is None or loop is None:
-            raise CarbonSDKError("carbon_sdk does not run in this process, so no provider can be asked")
-        question = ask(line)
-        try:
-            return asyncio.run_coroutine_threadsafe(question, loop)
-        except RuntimeError as exc:  # the loop has just ended
-            question.close()
-            raise CarbonSDKError("carbon_sdk was closed before the provider could be asked") from exc
-
-    def end(self, seconds: float) -> None:
-        """Ask the line to close, and wait for it."""
-        self._close_seconds = seconds
-        self._asked_to_stop = True
-        self.ready.wait(seconds)
-        if self._loop is not None and self._stopping is not None and self.is_alive():
-            try:
-                self._loop.call_soon_threadsafe(self._stopping.set)
-            except RuntimeError:  # the loop has just ended by itself
-                return
-        if self is not threading.current_thread():
-            self.join(seconds + 1.0)
-
-    async def _run(self) -> None:
-        from carbon_sdk.assembly import assemble  # noqa: PLC0415  # the stations load here, off the app's threads
-
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        carbon = self._carbon
-        async with assemble(
-            carbon.settings,
-            clock=carbon.clock,
-            log=carbon.log,
-            meters=carbon.meters,
-            provider=carbon.provider,
-            sinks=carbon.sinks,
-            totals=carbon.totals,
-            on_budget_exceeded=carbon.on_budget_exceeded,
-            timing=carbon.timing,
-            watchers=carbon._watchers,
-            forgive=carbon.forgive,
-        ) as line:
-            self.line, carbon.recent = line, line.recent
-            self.ready.set()
-            if self._asked_to_stop:
-                self._stopping.set()
-            await line.run(self._stopping, close_seconds=lambda: self._close_seconds)
-            self.line = None
-
-
 _running: Carbon | None = None
 _default: Carbon | None = None
 _claims = threading.Lock()
+_fork = threading.local()
+"""Of the thread that forks: which thread of ours it has brought to rest."""
 
 
 def default() -> Carbon:
@@ -487,6 +432,16 @@ def _at_exit() -> None:
         _running.close()
 
 
+def _before_fork() -> None:
+    thread = _running._thread if _running is not None else None
+    _fork.at_rest = thread if thread is not None and thread.rest() else None
+
+
+def _in_parent() -> None:
+    if _fork.at_rest is not None:
+        _fork.at_rest.go_on()
+
+
 def _in_child() -> None:
     global _running, _claims  # noqa: PLW0603
     _claims = threading.Lock()
@@ -497,4 +452,4 @@ def _in_child() -> None:
 
 atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
