@@ -111,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(command=_doctor)
 
+    monitoring = commands.add_parser("monitoring", help="print Grafana's dashboard or Prometheus' rules")
+    monitoring.add_argument("what", choices=("grafana", "rules"), help="the dashboard's JSON, or the rule file")
+    monitoring.set_defaults(command=_monitoring)
+
     commands.add_parser("collector", help="one collector for all services: `carbon-sdk collector --help`")
     commands.add_parser("report", help="emissions for a greenhouse gas inventory: `carbon-sdk report --help`")
     return parser
@@ -121,6 +125,13 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     from_environment()  # a setting that cannot be used is told before anything starts
     return drive.main(environment(), seconds=arguments.seconds, as_json=arguments.json, log=arguments.log)
+
+
+def _monitoring(arguments: argparse.Namespace) -> int:
+    from carbon_sdk.monitoring import grafana, rules  # noqa: PLC0415  # no other command needs them
+
+    sys.stdout.write(grafana.text() if arguments.what == "grafana" else rules.rules())
+    return 0
 
 
 def _quickstart(arguments: argparse.Namespace) -> int:
