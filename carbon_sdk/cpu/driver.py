@@ -41,7 +41,7 @@ class Owner:
         slot: The slot of the thread that it was made on.
     """
 
-    __slots__ = ("account", "dirty", "ended", "ns", "other_ns", "slot", "taken_ns", "touched")
+    __slots__ = ("account", "dirty", "ended", "nested_ns", "ns", "other_ns", "slot", "taken_ns", "touched")
 
     def __init__(self, account: Account | None, touched: "deque[Owner]", slot: "Slot") -> None:
         self.account = account
@@ -49,6 +49,7 @@ class Owner:
         self.slot = slot
         self.ns = 0
         self.other_ns = 0
+        self.nested_ns = 0  # what spans used that were opened in it and have ended; it is in their books, not in its
         self.taken_ns = 0
         self.dirty = False
         self.ended = False

@@ -13,6 +13,7 @@ from __future__ import annotations  # or those of an inner function are built an
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, MutableMapping
+from importlib import import_module
 from types import coroutine
 from typing import Any
 
@@ -52,10 +53,14 @@ class CarbonMiddleware:
     Args:
         app: The application.
         carbon: A `Carbon` built by hand; the process default when None.
+        traces: Write what a request weighed, provisionally, on the span of OpenTelemetry that is around this.
+
+    Raises:
+        ImportError: `traces` without OpenTelemetry; the message says what to install.
     """
 
-    def __init__(self, app: ASGIApp, *, carbon: Carbon | None = None) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, *, carbon: Carbon | None = None, traces: bool = False) -> None:
+        self.app = import_module("carbon_sdk.integrations.opentelemetry").traced(app, carbon) if traces else app
         self.carbon = carbon
         self._reader: Reader | None = None
         self._begun = False
@@ -201,7 +206,7 @@ class RequestOwner(Owner):
         self.account = None
         self.touched = clock.touched
         self.slot = slot
-        self.ns = self.other_ns = self.taken_ns = 0
+        self.ns = self.other_ns = self.nested_ns = self.taken_ns = 0
         self.dirty = True  # nobody needs to look at it before it suspends for the first time, or ends
         self.ended = self.failed = False
         self.suspended = False

@@ -32,6 +32,7 @@ try:
 except ImportError as exc:
     raise ImportError('The Prometheus sink needs prometheus_client: pip install "carbon-sdk[prometheus]"') from exc
 
+from carbon_sdk import traces
 from carbon_sdk.budgets import Standing
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.intensity.intensity import Intensity
@@ -48,7 +49,8 @@ class PrometheusSink:
 
     Args:
         registry: Where the metrics stand; the app's default registry when None.
-        exemplar: Tells an endpoint's exemplar, `{"trace_id": "..."}`, or None; OpenMetrics shows it.
+        exemplar: Tells an endpoint's exemplar, `{"trace_id": "..."}`, or None; OpenMetrics shows it. The trace that
+            the middleware saw last (`CarbonMiddleware(traces=True)`) when None.
         server: Called once on closing, to take down a server that was started for this sink.
     """
 
@@ -60,7 +62,7 @@ class PrometheusSink:
         server: Callable[[], None] | None = None,
     ) -> None:
         self._metrics = _metrics_of(REGISTRY if registry is None else registry)
-        self._exemplar = exemplar
+        self._exemplar = exemplar or traces.exemplar
         self._server = server
         self._growth = Growth()
 
@@ -92,7 +94,7 @@ class PrometheusSink:
     def update(self, totals: Totals, /) -> None:
         """Add what came since the last window."""
         for grown in self._growth.since_last(totals):
-            exemplar = self._exemplar(grown.root) if self._exemplar is not None else None
+            exemplar = self._exemplar(grown.root)
             self._metrics.add(grown, dict(exemplar) if exemplar else None)
         self._metrics.price(totals.intensity)
         for standing in totals.budgets:

@@ -49,12 +49,13 @@ class Opening:
         self._clock = found[0] if found is not None else None
         self._running = False
         self._gpu = gpu
+        self._around: Owner | None = None
         if found is None or self._clock is None:
             self.span = Span(None)
             return
         if in_loop():
             self._clock.follow_loop()
-        outer = current()
+        outer = self._around = current()
         parent = outer.shown if outer is not None else None
         self.span = Span(
             self._account(name, kind, outer),
@@ -136,4 +137,7 @@ class Opening:
         self.pause()
         if self._clock is not None and self._gpu:
             self._clock.move_gpu(self.span.tally)
+        tally = self.span.tally
+        if self._around is not None and tally is not None:
+            self._around.nested_ns += tally.total_ns + tally.nested_ns
         self.span.end(outcome, repeated=repeated)
