@@ -102,10 +102,10 @@ class Server:
         file = self._folder / "events"
         return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
 
-    def wait_for(self, event: str) -> None:
-        """Wait until the application has noted something that begins so."""
+    def wait_for(self, event: str, *, times: int = 1) -> None:
+        """Wait until the application has noted something that begins so, so many times."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not any(noted.startswith(event) for noted in self.events()):
+        while sum(noted.startswith(event) for noted in self.events()) < times:
             assert time.monotonic() < deadline, f"{event!r} never happened: {self.events()} {self.log()}"
             time.sleep(0.02)
 
