@@ -173,6 +173,14 @@ class Emission:
         return self.emissions_g / self.requests if self.requests and self.emissions_g is not None else None
 
     @property
+    def emissions_g_per_unit(self) -> dict[str, float]:
+        """Grams per functional unit that this account counted, by its name; empty where the grams are unknown."""
+        grams_of_all = self.emissions_g
+        if grams_of_all is None:
+            return {}
+        return {unit: grams_of_all / amount for unit, amount in self.units.items() if amount > 0.0}
+
+    @property
     def key(self) -> tuple[str, int]:
         """What makes this record one of its kind: (instance, sequence)."""
         return self.instance, self.sequence

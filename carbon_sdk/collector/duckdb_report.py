@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from carbon_sdk.collector.columns import COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
-from carbon_sdk.collector.figure import Sums
+from carbon_sdk.collector.figure import Counted, Sums
 from carbon_sdk.collector.report import DAY_SECONDS, Dimension, Query
 from carbon_sdk.collector.store import Project, QueryError, Repricing, SecondPrice, SeenIntensity, Selection
 
@@ -123,6 +123,36 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
     rows = connection.execute(text, parameters).fetchall()
     width = 1 + len(words)
     return [Sums(bucket=row[0], key=row[1:width], values=row[width:-1], repriced_by_g=row[-1]) for row in rows]
+
+
+def counted(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Counted]:
+    """The functional units of an answer; none where the question asks for more than accounts."""
+    if not query.knows_units:
+        return []
+    parameters: dict[str, Any] = {"project": query.project, "start": _epoch(query.start), "end": _epoch(query.end)}
+    condition = _conditions(query.filters, _PLACES, parameters)
+    bucket, buckets = "0", ""
+    if query.edges:
+        parameters["edges"] = [_epoch(edge) for edge in query.edges[:-1]]
+        buckets = (
+            "asof join (select unnest($edges) as edge, unnest(range(len($edges))) as bucket) e on u.slot >= e.edge"
+        )
+        bucket = "bucket"
+    keys = "".join(f", {_PLACES[one]}" for one in query.by)
+    text = f"""
+        select {bucket}{keys}, u.unit, sum(u.amount)
+        from unit_rollup u join accounts a using (account_id) {buckets}
+        where u.slot >= $start and u.slot < $end and a.project = $project {condition}
+        group by all
+    """
+    rows = connection.execute(text, parameters).fetchall()
+    return [Counted(bucket=row[0], key=row[1:-2], unit=row[-2], amount=row[-1]) for row in rows]
+
+
+_REPRICED = """
+select SLOTaccount_id, provenance_id, sum(coalesce(new_g, 0) - coalesce(first_g, 0)) as by_g
+from repriced where slot >= $start and slot < $end group by SLOTaccount_id, provenance_id
+"""
 
 
 def _conditions(

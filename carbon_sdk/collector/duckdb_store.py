@@ -144,7 +144,7 @@ class DuckDBStore:
 
         def ask(cursor: duckdb.DuckDBPyConnection) -> list[Figure]:
             duckdb_report.check_cuts(query, get_meta(cursor, "coarse_until"), get_meta(cursor, "day_offset"))
-            return figures_of(query, duckdb_report.sums(cursor, query))
+            return figures_of(query, duckdb_report.sums(cursor, query), duckdb_report.counted(cursor, query))
 
         return await self._ask(ask)
 

@@ -7,7 +7,7 @@ different signal or scope stand side by side in it and are never added.
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,7 @@ class Figure:
         source: Share of the joules by who said how dirty they were; `unknown` where nobody did.
         idle_rule: Share of the joules by how idle was told from active.
         repriced_g: Grams after the newest repricing, by `signal/scope`; None where nothing was repriced.
+        units: Functional units that were counted, by name; empty too where a question asks for more than accounts.
     """
 
     key: Mapping[str, str | None]
@@ -44,6 +45,7 @@ class Figure:
     source: Mapping[str, float]
     idle_rule: Mapping[str, float]
     repriced_g: Mapping[str, float] | None = None
+    units: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def emissions_g(self) -> float | None:
@@ -55,6 +57,12 @@ class Figure:
         """Grams per request; None where no request ended or the grams are not one number."""
         requests = self.sums.get("requests")
         return self.emissions_g / requests if requests and self.emissions_g is not None else None
+
+    @property
+    def emissions_g_per_unit(self) -> dict[str, float]:
+        """Grams per functional unit, by its name; empty where the grams are not one number."""
+        grams = self.emissions_g
+        return {} if grams is None else {unit: grams / amount for unit, amount in self.units.items() if amount > 0.0}
 
     @property
     def intensity_g_per_kwh(self) -> float | None:
@@ -86,6 +94,8 @@ class Figure:
             "emissions_g": self.emissions_g,
             "emissions": dict(self.emissions),
             "emissions_g_per_request": self.emissions_g_per_request,
+            "units": dict(self.units),
+            "emissions_g_per_unit": self.emissions_g_per_unit,
             "intensity_g_per_kwh": self.intensity_g_per_kwh,
             "sci_g_per_request": self.sci_g_per_request,
             "repriced_g": None if self.repriced_g is None else dict(self.repriced_g),
@@ -116,14 +126,39 @@ class Sums:
     repriced_by_g: float | None
 
 
-def figures_of(query: Query, rows: Iterable[Sums]) -> list[Figure]:
-    """The figures of an engine's rows, by key and time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    """So many functional units in one answer's group.
+
+    Args:
+        bucket: Number of the time bucket, from 0.
+        key: Values of `Query.by`, in that order.
+        unit: The unit's name.
+        amount: How many.
+    """
+
+    bucket: int
+    key: tuple[str | None, ...]
+    unit: str
+    amount: float
+
+
+def figures_of(query: Query, rows: Iterable[Sums], counted: Iterable[Counted] = ()) -> list[Figure]:
+    """The figures of an engine's rows, by key and time, with the units that were counted."""
+    units: dict[tuple[int, tuple[str | None, ...]], dict[str, float]] = {}
+    for one in counted:
+        units.setdefault((one.bucket, one.key), {})[one.unit] = one.amount
     groups: dict[tuple[int, tuple[str | None, ...]], list[Sums]] = {}
     for row in rows:
         groups.setdefault((row.bucket, row.key[: len(query.by)]), []).append(row)
     edges = query.edges or (query.start, query.end)
     order = sorted(groups, key=lambda group: (group[0], tuple(part or "" for part in group[1])))
-    return [_figure(query, edges[group[0]], edges[group[0] + 1], group[1], groups[group]) for group in order]
+    return [
+        replace(
+            _figure(query, edges[group[0]], edges[group[0] + 1], group[1], groups[group]), units=units.get(group, {})
+        )
+        for group in order
+    ]
 
 
 def _figure(query: Query, start: datetime, end: datetime, key: tuple[str | None, ...], rows: Sequence[Sums]) -> Figure:

@@ -63,6 +63,8 @@ HOW_KNOWN: tuple[Dimension, ...] = (
 """Every answer is grouped by these as well, and folded here, so that each figure knows its shares."""
 PROCESS_ONLY: frozenset[Dimension] = frozenset({"service", "endpoint", "name", "root_service", "root_endpoint"})
 MACHINE_ONLY: frozenset[Dimension] = frozenset({"machine", "domain"})
+OF_ACCOUNT: frozenset[Dimension] = PROCESS_ONLY | {"kind"}
+"""Dimensions of the account alone: functional units are kept by account, whatever priced the energy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +166,11 @@ class Query:
     def grouped_by(self) -> tuple[Dimension, ...]:
         """What an engine groups by: the question's dimensions, then those that say how it is known."""
         return self.by + tuple(one for one in HOW_KNOWN if one not in self.by)
+
+    @property
+    def knows_units(self) -> bool:
+        """Functional units can be told: nothing but accounts is asked for."""
+        return self.book == "process" and {*self.by, *self.filters} <= OF_ACCOUNT
 
     @property
     def measures(self) -> tuple[Measure, ...]:

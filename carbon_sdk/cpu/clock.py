@@ -60,6 +60,10 @@ __all__ = [
 ]
 
 
+MAXIMUM_UNITS = 31
+"""Names of functional units in one process; later ones are `other`. A collector takes 32 in one record."""
+
+
 class Clock:
     """Knows what each account of this process has used.
 
@@ -79,6 +83,7 @@ class Clock:
         self.touched: deque[Owner] = deque()
         self._children = Children(self.touched, self.on_error)
         self._accounts: dict[Account, Account] = {}
+        self._units: set[str] = set()
         self._gpu_open: dict[Tally, None] = {}
         self._gpu_ns: dict[Tally, float] = {}
         self._gpu_moment_ns = time.monotonic_ns()
@@ -164,6 +169,15 @@ class Clock:
         if len(self._accounts) >= self._maximum_accounts:
             return OTHER
         return self._accounts.setdefault(account, account)
+
+    def unit(self, name: str) -> str:
+        """The name of a functional unit itself, or `other` when there are too many, as of accounts."""
+        if name in self._units:
+            return name
+        if len(self._units) >= MAXIMUM_UNITS:
+            return "other"
+        self._units.add(name)
+        return name
 
     def move_gpu(self, tally: Tally | None, *, opened: bool = False) -> None:
         """Divide the time since the last move evenly among the spans that use a GPU, then let one open or end."""

@@ -21,6 +21,7 @@ class Row:
         sci_g: Grams of the requests whose SCI is known: energy, reserved idle and making.
         sci_requests: How many those are.
         sci_part: Some of the row's energy has no SCI: that of nested spans, whose records stand apart.
+        units: Functional units that were counted, by name.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Row:
     sci_g: float = 0.0
     sci_requests: int = 0
     sci_part: bool = False
+    units: dict[str, float] = field(default_factory=dict)
 
     @property
     def total_joules(self) -> float | None:
@@ -47,8 +49,16 @@ class Row:
         """Software carbon intensity, ISO/IEC 21031, of one request; None where not all of it is known."""
         return self.sci_g / self.sci_requests if self.sci_requests and not self.sci_part else None
 
+    @property
+    def g_per_unit(self) -> dict[str, float]:
+        """Grams of one of each functional unit."""
+        grams = self.emissions_g
+        return {} if grams is None else {unit: grams / amount for unit, amount in self.units.items() if amount > 0.0}
+
     def add(self, emission: Emission) -> None:
         """Add one record."""
+        for unit, amount in emission.units.items():
+            self.units[unit] = self.units.get(unit, 0.0) + amount
         self.requests += emission.requests
         if emission.sci_g_per_request is not None:
             self.sci_g += emission.sci_g_per_request * emission.requests

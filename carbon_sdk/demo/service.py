@@ -3,13 +3,23 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
 from carbon_sdk import CarbonMiddleware, track
+from carbon_sdk.carbon import default
 
-app = FastAPI(title="carbon_sdk demo")
+
+@asynccontextmanager
+async def read_once(_: FastAPI) -> AsyncIterator[None]:
+    """Serve from the meters' first reading on: on a busy machine all of a short demo could lie before it."""
+    await asyncio.to_thread(default().wait_ready)
+    yield
+
+
+app = FastAPI(title="carbon_sdk demo", lifespan=read_once)
 app.add_middleware(CarbonMiddleware)
 
 
@@ -57,11 +67,14 @@ async def fan_out() -> dict[str, int]:
 
 @app.get("/stream")
 async def stream() -> StreamingResponse:
-    """Five chunks, each computed when it is sent."""
+    """Five chunks, each computed when it is sent, and counted."""
 
     async def chunks() -> AsyncIterator[str]:
         for _ in range(5):
-            yield f"{compute(1)}\n"
+            with track("chunk") as span:
+                chunk = f"{compute(1)}\n"
+                span.count("chunks")
+            yield chunk
             await asyncio.sleep(0)
 
     return StreamingResponse(chunks(), media_type="text/plain")

@@ -80,6 +80,8 @@ def _row(row: Row) -> dict[str, Any]:
         "emissions_g": row.emissions_g,
         "emissions_g_per_request": row.g_per_request,
         "sci_g_per_request": row.sci_g_per_request,
+        "units": row.units,
+        "emissions_g_per_unit": row.g_per_unit,
     }
 
 
@@ -127,8 +129,17 @@ def _notes(books: Books, log: str) -> RenderableType:
     sample = books.sample
     lines = [f"Structured log lines: {log}"]
     if sample is not None:
-        lines = [_intensity(sample), _meter(sample), _sum(books), *lines]
+        lines = [*_units(books), _intensity(sample), _meter(sample), _sum(books), *lines]
     return Group(*(Text(line) for line in lines))
+
+
+def _units(books: Books) -> list[str]:
+    """A line for each functional unit of each endpoint."""
+    return [
+        f"{row.name} counted {row.units[unit]:,.0f} {unit}, each of {_number(grams * 1000, 4)} mg CO2e"
+        for row in books.endpoints
+        for unit, grams in row.g_per_unit.items()
+    ]
 
 
 def _intensity(sample: Emission) -> str:

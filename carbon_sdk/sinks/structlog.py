@@ -42,5 +42,6 @@ def fields_of(emission: Emission) -> dict[str, Any]:
         "endpoint": emission.endpoint,
         "method": emission.method,
         "emissions_g_per_request": emission.emissions_g_per_request,
+        "emissions_g_per_unit": emission.emissions_g_per_unit or None,
     }
     return derived | to_object(emission)

@@ -4,10 +4,15 @@ import asyncio
 import threading
 import time
 from dataclasses import dataclass
+from numbers import Real
 from typing import Protocol
 
 from carbon_sdk.cpu.clock import Account, Clock, Outcome, Tally
 from carbon_sdk.meters.meter import METHODS, Method
+
+MAXIMUM_UNIT_TEXT = 100
+MAXIMUM_AMOUNT = 1e12
+"""Of a unit in one call: a record of many calls stays within what a collector takes, 1e15."""
 
 
 class GridIntensity(Protocol):
@@ -96,6 +101,7 @@ class Span:
         self.duration_seconds: float | None = None
         self._children: list[Span] = []
         self._clock = clock
+        self._clock = clock
         self._estimator = estimator
         self._settled = threading.Event()
         self._share: SpanShare | None = None
@@ -179,12 +185,20 @@ class Span:
     def count(self, unit: str, amount: float = 1.0) -> None:
         """Count functional units (tokens, images, rows), so that records show grams per unit.
 
+        What cannot be counted is told once as a fault and counted there; it never raises.
+
         Args:
-            unit: Name of the unit.
-            amount: How many, at least 0.
+            unit: Name of the unit, 1 to 100 printable characters; from the 32nd name of a process on it is `other`.
+            amount: How many, finite and at least 0.
         """
-        if self.tally is not None and amount >= 0:
-            self.tally.count(unit, amount)
+        if self.tally is None or self._clock is None:
+            return
+        if not isinstance(unit, str) or not 0 < len(unit) <= MAXIMUM_UNIT_TEXT or not unit.isprintable():
+            self._clock.on_error("count", ValueError(f"{str(unit)[:60]!r} is no name of a unit"))
+        elif not isinstance(amount, Real) or not 0 <= amount <= MAXIMUM_AMOUNT:
+            self._clock.on_error("count", ValueError(f"{str(amount)[:60]} is no number of {unit[:60]}"))
+        else:
+            self.tally.count(self._clock.unit(unit), float(amount))
 
     def end(self, outcome: Outcome, *, repeated: bool = False) -> None:
         """The block has ended, which may have been a repetition."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from carbon_sdk.collector.dashboard import sheet
 from carbon_sdk.collector.dashboard.chart import chart_of
-from carbon_sdk.collector.dashboard.fact import Fact, total_facts
+from carbon_sdk.collector.dashboard.fact import Fact, total_facts, unit_facts
 from carbon_sdk.collector.dashboard.known import known_of
 from carbon_sdk.collector.dashboard.quantity import SECONDS, percent, quantity, times
 from carbon_sdk.collector.dashboard.spread import spread_of
@@ -34,7 +34,7 @@ async def endpoint(visit: Visit, store: Store) -> dict[str, Any]:
     return {
         "service": service,
         "endpoint": name,
-        "facts": [*total_facts(whole, records), _cpu(whole, records)],
+        "facts": [*total_facts(whole, records), _cpu(whole, records), *unit_facts(whole, records)],
         "reasons": reasons(name, whole, around.result()[0], parts.result()),
         "parts": _parts(visit, service, name, parts.result(), sheet.grams_of(whole)),
         "chart": chart_of(visit, {"service": service, "endpoint": name}),

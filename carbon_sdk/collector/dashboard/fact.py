@@ -9,6 +9,9 @@ from carbon_sdk.collector.dashboard.known import Known, known_of
 from carbon_sdk.collector.dashboard.quantity import GRAMS, JOULES, Quantity, count, quantity
 from carbon_sdk.collector.figure import Figure
 
+MOST_UNITS = 4
+"""Functional units that are shown at most."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:
@@ -60,6 +63,22 @@ def total_facts(figure: Figure, records: str) -> list[Fact]:
             known=known,
             records=records,
         ),
+    ]
+
+
+def unit_facts(figure: Figure, records: str) -> list[Fact]:
+    """Grams for one of each functional unit that was counted, the most counted first."""
+    each = figure.emissions_g_per_unit
+    most = sorted(figure.units, key=lambda unit: (-figure.units[unit], unit))[:MOST_UNITS]
+    return [
+        Fact(
+            title=f"Per unit: {unit}",
+            quantity=quantity(each.get(unit), GRAMS),
+            note=f"{count(figure.units[unit])} {unit} counted",
+            known=known_of(figure),
+            records=records,
+        )
+        for unit in most
     ]
 
 
