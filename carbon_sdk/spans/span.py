@@ -11,6 +11,7 @@ from carbon_sdk.cpu.clock import Account, Clock, Outcome, Tally
 from carbon_sdk.meters.meter import METHODS, Method
 
 MAXIMUM_UNIT_TEXT = 100
+_WAITING = threading.Lock()
 MAXIMUM_AMOUNT = 1e12
 """Of a unit in one call: a record of many calls stays within what a collector takes, 1e15."""
 
@@ -103,7 +104,8 @@ class Span:
         self._clock = clock
         self._clock = clock
         self._estimator = estimator
-        self._settled = threading.Event()
+        self._final = False
+        self._waited_for: threading.Event | None = None  # made for whoever waits: most spans are never waited for
         self._share: SpanShare | None = None
         self._begun_ns = time.monotonic_ns()
         self.tally: Tally | None = None
@@ -144,7 +146,7 @@ class Span:
     @property
     def provisional(self) -> bool:
         """Its joules are estimates: the window of its last CPU has not closed."""
-        return not self._settled.is_set()
+        return not self._final
 
     @property
     def energy_joules(self) -> float | None:
@@ -206,7 +208,7 @@ class Span:
         self.duration_seconds = duration_ns / 1e9
         tally = self.tally
         if tally is None:
-            self._settled.set()
+            self._settle_finally()
             return
         if self.parent is None and tally.account is not None and tally.account.kind == "worker":
             tally.finish(duration_ns, outcome, repeated=repeated)
@@ -217,11 +219,18 @@ class Span:
         """Take what a closed window says of it; called by carbon_sdk's own thread."""
         self._share = share if self._share is None else _added(self._share, share)
         if final:
-            self._settled.set()
+            self._settle_finally()
 
     def wait_settled(self, seconds: float = 2.0) -> bool:
         """Wait until the joules are final, at most so long; answers whether they are."""
-        return self._settled.wait(seconds)
+        with _WAITING:
+            waited_for = self._waited_for = self._waited_for or threading.Event()
+        return self._final or waited_for.wait(seconds)  # set after `_final`, and looked for after it was made
+
+    def _settle_finally(self) -> None:
+        self._final = True
+        if self._waited_for is not None:
+            self._waited_for.set()
 
     async def settled(self, seconds: float = 5.0) -> bool:
         """`wait_settled`, without blocking the loop."""
@@ -229,7 +238,7 @@ class Span:
 
     def _known(self) -> SpanShare | None:
         """What is known now: settled shares, and an estimate of the CPU seconds that are not."""
-        if self._settled.is_set() or self._estimator is None:
+        if self._final or self._estimator is None:
             return self._share
         booked = 0.0 if self._share is None else self._share.cpu_seconds
         open_seconds = max((self.cpu_seconds or 0.0) - booked, 0.0)
