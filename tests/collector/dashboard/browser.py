@@ -3,7 +3,8 @@
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
@@ -25,6 +26,22 @@ def chromium() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+def complaints(page: Page, scheme: Literal["light", "dark"]) -> list[str]:
+    """What axe finds wrong with a page by WCAG 2.2 A and AA, in light or in dark."""
+    page.emulate_media(color_scheme=scheme)
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[str] = page.evaluate(
+        "async levels => (await axe.run({runOnly: levels})).violations"
+        ".map(one => one.id + ': ' + one.nodes.map(node => node.html).slice(0, 3).join(' | '))",
+        LEVELS,
+    )
+    return found
 
 
 class Visitor:
