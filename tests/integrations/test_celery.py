@@ -54,7 +54,7 @@ def records(request: pytest.FixtureRequest, redis_server: str, tmp_path_factory:
 def test_each_task_has_its_own_cpu(records: Records) -> None:
     """In children, in threads that overlap, and in the worker itself; a span inside counts to its task."""
     inner = sum(record.cpu_seconds or 0.0 for record in records["inner"] if record.root == "tests burning")
-    assert records.cpu_seconds("tests burning") == pytest.approx(0.3, rel=0.15)
+    assert records.cpu_seconds("tests burning") == pytest.approx(0.3, rel=0.3)
     assert inner == pytest.approx(0.3, rel=0.1)
     assert records.cpu_seconds("tests waiting") < 0.05
     assert records.ends("tests burning") == {"requests": 3}
