@@ -16,6 +16,7 @@ import msgspec
 from carbon_sdk.emission import JOULES_PER_KWH
 
 DIGITS = 7
+STEADY_DIGITS = 12
 Operator = Literal["own", "cloud"]
 
 
@@ -226,7 +227,10 @@ def from_object(value: object) -> Inventory:
 
 def rounded(value: float | None) -> float | None:
     """A value to seven digits."""
-    return None if value is None else float(f"{value:.{DIGITS}g}")
+    if value is None:
+        return None
+    steady = float(f"{value:.{STEADY_DIGITS}g}")  # or a sum that ends in a half goes up or down by its order
+    return float(f"{steady:.{DIGITS}g}")
 
 
 def kwh(joules: float | None) -> float | None:
