@@ -115,12 +115,13 @@ def follow_tasks(loop: asyncio.AbstractEventLoop) -> TaskFactory:
     Whoever asks for the loop's factory afterwards, or sets one, gets and sets the one behind ours.
     """
     get, put = _factory_methods(type(loop))
-    factory = get(loop)
-    if not isinstance(factory, TaskFactory):
-        factory = TaskFactory(factory)
-        put(loop, factory)
-    factory.active = True
-    return factory
+    theirs = get(loop)
+    ours = TaskFactory.behind(theirs)
+    if ours is None:
+        ours = TaskFactory(theirs)
+        put(loop, ours.task)
+    ours.active = True
+    return ours
 
 
 def _factory_methods(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any, Any], None]]:
@@ -133,12 +134,13 @@ def _factory_methods(cls: Any) -> tuple[Callable[[Any], Any], Callable[[Any, Any
     @functools.wraps(get)
     def get_theirs(self: Any) -> Any:
         factory = get(self)
-        return factory.before if isinstance(factory, TaskFactory) else factory
+        ours = TaskFactory.behind(factory)
+        return factory if ours is None else ours.before
 
     @functools.wraps(put)
     def put_theirs(self: Any, factory: Any) -> None:
-        ours = get(self)
-        if isinstance(ours, TaskFactory) and (factory is None or callable(factory)):
+        ours = TaskFactory.behind(get(self))
+        if ours is not None and (factory is None or callable(factory)):
             ours.before = factory
         else:
             put(self, factory)
@@ -177,12 +179,18 @@ def _wrap_callback(cls: Any, method: str, *, place: int, outlives: bool = True) 
         owner = current()
         if owner is not None and len(args) > place:
             callback = args[place]
-            alarm = timer and getattr(callback, "__module__", None) in ALARMS
-            if not alarm and _bindable(self, callback):
+            if not (timer and _is_nobodys(callback)) and _bindable(self, callback):
                 args = (*args[:place], _named(callback, owner, outlives=outlives), *args[place + 1 :])
         return hand_over(self, *args, **options)
 
     setattr(cls, method, hand_over_bound)
+
+
+def _is_nobodys(callback: Any) -> bool:
+    """An alarm, or a timer of a connection, which outlives the request that it serves."""
+    return isinstance(getattr(callback, "__self__", None), asyncio.BaseProtocol) or (
+        getattr(callback, "__module__", None) in ALARMS
+    )
 
 
 def _named(callback: Callable[..., Any], owner: Owner, *, outlives: bool) -> Callable[..., Any]:

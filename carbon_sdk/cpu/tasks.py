@@ -1,5 +1,7 @@
 """Child tasks: a chaining task factory makes the steps of a task those of the span in which it was made."""
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Coroutine, Generator
 from types import CoroutineType
@@ -10,6 +12,8 @@ from carbon_sdk.cpu.driver import THREAD, Owner, current, drive
 
 class TaskFactory:
     """Makes tasks as the loop would, and drives those that are made inside a span.
+
+    A loop is given its method `task`: to call an object costs 0.2 us more than to call a method.
 
     Args:
         before: The factory that the loop had; None for asyncio's own.
@@ -22,7 +26,14 @@ class TaskFactory:
         self.before = before
         self.active = True
 
-    def __call__(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+    @classmethod
+    def behind(cls, factory: Any) -> TaskFactory | None:
+        """Ours whose `task` a loop's factory is; None of a foreign one."""
+        ours = getattr(factory, "__self__", None)
+        return ours if isinstance(ours, cls) else None
+
+    def task(self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
+        """The loop's factory."""
         owner = THREAD.slot.owner or current() or self.otherwise
         if owner is not None and self.active and (type(coro) is CoroutineType or asyncio.iscoroutine(coro)):
             coro = followed(coro, owner)

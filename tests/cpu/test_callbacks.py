@@ -57,6 +57,27 @@ def test_timers_are_booked_to_the_span_that_set_them_also_after_its_end(book: Bo
     assert book.burned_seconds > 0.029
 
 
+def test_a_connections_timer_is_not_the_spans_in_which_it_was_set(book: Book, loop: Loop) -> None:
+    """A server sets its keep-alive timer while it sends the last byte of a response."""
+
+    class Connection(asyncio.Protocol):
+        def keep_alive_is_over(self) -> None:
+            burn(0.01)
+
+    async def main() -> None:
+        connection = Connection()
+
+        async def work() -> None:
+            asyncio.get_running_loop().call_later(0.001, connection.keep_alive_is_over)
+            await asyncio.sleep(0.02)
+
+        await book.span(work())
+
+    run(loop, main())
+
+    assert book.seconds()["job"] < 0.005
+
+
 def test_a_timer_can_be_cancelled_and_looks_as_it_did(book: Book, loop: Loop) -> None:
     """Its handle is the loop's own, named after the application's function."""
     shown: list[str] = []
