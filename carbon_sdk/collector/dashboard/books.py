@@ -44,6 +44,7 @@ class Picture:
         whole: All of it, in that unit.
         title: What the whole is.
         remark: What a reader must know beside it; empty where there is nothing.
+        records: What the records of the whole have in common, as filters.
     """
 
     parts: tuple[Part, ...]
@@ -51,6 +52,7 @@ class Picture:
     whole: str
     title: str
     remark: str
+    records: Mapping[str, str]
 
 
 def books_picture(process: Sequence[Figure], machine: Sequence[Figure], service: str | None) -> Picture | None:
@@ -68,11 +70,9 @@ def books_picture(process: Sequence[Figure], machine: Sequence[Figure], service:
     booked = sum(accounts.values()) + others + (books.idle or 0.0) + (books.unattributed or 0.0)
     rest = None if books.measured is None else books.measured - booked
     pieces = [*_accounts(accounts, service), *_machine(books, others, rest)]
-    pieces = [piece for piece in pieces if piece[3] > 0.0]
-    whole = sum(piece[3] for piece in pieces)
-    if not pieces:
-        return None
-    return _picture(pieces, whole, _remark(books, rest), measured=books.measured is not None)
+    if books.measured is None:
+        return picture_of(pieces, "Booked by the services", _remark(books, rest), {})
+    return picture_of(pieces, "Measured on all machines", _remark(books, rest), {"kind": "measured"})
 
 
 def _by_kind(figures: Sequence[Figure]) -> dict[str, float]:
@@ -127,23 +127,34 @@ def _remark(books: Books, rest: float | None) -> str:
     return ""
 
 
-def _picture(pieces: Sequence[Piece], whole: float, remark: str, *, measured: bool) -> Picture:
+def picture_of(pieces: Sequence[Piece], title: str, remark: str, records: Mapping[str, str]) -> Picture | None:
+    """The picture of some parts; None where there is not one joule.
+
+    Args:
+        pieces: Look, title, words, joules and filters of each.
+        title: What they add up to.
+        remark: What a reader must know beside it; empty where there is nothing.
+        records: What the records of the whole have in common, as filters.
+    """
+    pieces = [piece for piece in pieces if piece[3] > 0.0]
+    if not pieces:
+        return None
+    whole = sum(piece[3] for piece in pieces)
     unit, texts = column([*(piece[3] for piece in pieces), whole], JOULES)
     parts, start = [], 0.0
-    for (look, title, words, joules, records), text in zip(pieces, texts, strict=False):
+    for (look, name, words, joules, filters), text in zip(pieces, texts, strict=False):
         width = 100.0 * joules / whole
         parts.append(
             Part(
                 look=look,
-                title=title,
+                title=name,
                 words=words,
                 text=text,
                 percent=percent(joules / whole),
                 start=start,
                 width=width,
-                records=records,
+                records=filters,
             )
         )
         start += width
-    title = "Measured on all machines" if measured else "Booked by the services"
-    return Picture(parts=tuple(parts), unit=unit, whole=texts[-1], title=title, remark=remark)
+    return Picture(parts=tuple(parts), unit=unit, whole=texts[-1], title=title, remark=remark, records=records)

@@ -20,6 +20,8 @@ WORDS: Mapping[Bucket, str] = {
     "week": "each week, from Monday",
     "month": "each month",
 }
+NARROWED = ("service", "endpoint", "root_service", "root_endpoint")
+"""What a chart may be of, beside everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Chart:
 
 
 def chart_of(visit: Visit, filters: Mapping[str, str]) -> Chart:
-    """The chart of this period, of one service or endpoint where filters say so."""
+    """The chart of this period, of one service, endpoint or chain where filters say so."""
     return Chart(
         source=visit.link("series", **filters),
         csv=visit.api("v1/reports/totals", {"bucket": visit.period.bucket, "format": "csv", **filters}),
@@ -48,9 +50,7 @@ def chart_of(visit: Visit, filters: Mapping[str, str]) -> Chart:
 
 async def series(visit: Visit, store: Store) -> dict[str, Any]:
     """The numbers of a chart: per bucket its place in time, its name, joules, grams and intensity."""
-    filters: dict[Any, Any] = {
-        name: (visit.asked[name],) for name in ("service", "endpoint") if visit.asked.get(name) is not None
-    }
+    filters: dict[Any, Any] = {name: (visit.asked[name],) for name in NARROWED if visit.asked.get(name) is not None}
     figures = await store.figures(visit.query(filters=filters, series=True))
     return series_of(visit.period, figures)
 

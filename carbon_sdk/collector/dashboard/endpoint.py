@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbon_sdk.collector.dashboard import sheet
+from carbon_sdk.collector.dashboard.chains import ROOT, on_behalf, over_all
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import Fact, total_facts, unit_facts
 from carbon_sdk.collector.dashboard.known import known_of
 from carbon_sdk.collector.dashboard.quantity import SECONDS, percent, quantity, times
+from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.dashboard.spread import spread_of
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
@@ -26,6 +28,8 @@ async def endpoint(visit: Visit, store: Store) -> dict[str, Any]:
         total = tasks.create_task(store.figures(visit.query(filters=own)))
         around = tasks.create_task(store.figures(visit.query(filters={"service": (service,)})))
         parts = tasks.create_task(store.figures(visit.query("kind", "name", filters=own)))
+        callers = tasks.create_task(store.figures(visit.query(*ROOT, filters={**own, "kind": SERVED})))
+        began = tasks.create_task(store.figures(visit.query(filters=_began_at(service, name))))
         intervals = tasks.create_task(store.figures(visit.query(filters=own, period=fine, series=True)))
     if not total.result():
         return {"nothing": True, "subject": name}
@@ -37,10 +41,23 @@ async def endpoint(visit: Visit, store: Store) -> dict[str, Any]:
         "facts": [*total_facts(whole, records), _cpu(whole, records), *unit_facts(whole, records)],
         "reasons": reasons(name, whole, around.result()[0], parts.result()),
         "parts": _parts(visit, service, name, parts.result(), sheet.grams_of(whole)),
+        "callers": on_behalf(visit, service, name, callers.result()),
+        "over_all": over_all(_itself(service, name, callers.result()), next(iter(began.result()), None)),
+        "way": visit.link("chain", root_service=service, root_endpoint=name),
         "chart": chart_of(visit, {"service": service, "endpoint": name}),
         "spread": spread_of(intervals.result(), fine.bucket),
         "records": records,
     }
+
+
+def _began_at(service: str, name: str) -> Any:
+    return {"root_service": (service,), "root_endpoint": (name,), "kind": SERVED}
+
+
+def _itself(service: str, name: str, callers: Sequence[Figure]) -> Figure | None:
+    return next(
+        (one for one in callers if (one.key["root_service"], one.key["root_endpoint"]) == (service, name)), None
+    )
 
 
 def _cpu(whole: Figure, records: str) -> Fact:

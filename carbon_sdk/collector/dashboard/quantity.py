@@ -23,6 +23,7 @@ SECONDS: Ladder = (("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("min", 60.0), ("h",
 WATTS: Ladder = (("mW", 1e-3), ("W", 1.0), ("kW", 1e3))
 G_PER_KWH: Ladder = (("g/kWh", 1.0),)
 COUNT: Ladder = (("", 1.0),)
+PERCENT: Ladder = (("%", 1.0),)
 UNKNOWN = "–"
 """Stands where a figure is unknown; never a zero."""
 

@@ -40,6 +40,7 @@ class Row:
         href: Its own page; None where it has none.
         records: The records behind it.
         share: Its part of the whole, 0 to 1; None where that is unknown.
+        start: Where the bar of its share begins, 0 to 1.
         cells: A value for each column.
         known: How they are known.
     """
@@ -49,6 +50,7 @@ class Row:
     href: str | None
     records: str
     share: float | None
+    start: float
     cells: tuple[Cell, ...]
     known: Known
 
@@ -113,6 +115,7 @@ def sheet_of(
     href: Callable[[Mapping[str, str | None]], str | None],
     records: Callable[[Mapping[str, str | None]], str],
     whole_g: float | None,
+    stacked: bool = False,
 ) -> Sheet:
     """The table of some figures, in their order.
 
@@ -123,20 +126,23 @@ def sheet_of(
         href: Its page, from its key.
         records: Where its records are, from its key.
         whole_g: Grams of which each row shows its share.
+        stacked: The bar of a row begins where that of the row before it ends.
     """
     values = [[column.value(figure) for figure in figures] for column in columns]
     shown = [one.shown(part) for part, one in zip(values, columns, strict=True)]
-    rows = []
+    rows, start = [], 0.0
     for number, figure in enumerate(figures):
         own = grams_of(figure)
         name, of = names(figure.key)
+        share = own / whole_g if own is not None and whole_g else None
         rows.append(
             Row(
                 name=name,
                 of=of,
                 href=href(figure.key),
                 records=records(figure.key),
-                share=own / whole_g if own is not None and whole_g else None,
+                share=share,
+                start=start,
                 cells=tuple(
                     Cell(text=texts[number].number, unit=texts[number].unit, value=part[number])
                     for part, (_, texts) in zip(values, shown, strict=True)
@@ -144,6 +150,7 @@ def sheet_of(
                 known=known_of(figure),
             )
         )
+        start += (share or 0.0) if stacked else 0.0
     heads = tuple((one.title, unit) for one, (unit, _) in zip(columns, shown, strict=True))
     return Sheet(columns=heads, rows=tuple(rows))
 

@@ -19,6 +19,7 @@ from starlette.types import Scope as ASGIScope
 from carbon_sdk.collector.access import Tokens
 from carbon_sdk.collector.answers import Answers
 from carbon_sdk.collector.dashboard import quantity
+from carbon_sdk.collector.dashboard.chains import chain, chains
 from carbon_sdk.collector.dashboard.chart import series
 from carbon_sdk.collector.dashboard.compare import compare
 from carbon_sdk.collector.dashboard.endpoint import endpoint
@@ -48,6 +49,8 @@ PAGES: Mapping[str, tuple[str, Page]] = {
     "": ("overview.html", overview),
     "service": ("service.html", service),
     "endpoint": ("endpoint.html", endpoint),
+    "chains": ("chains.html", chains),
+    "chain": ("chain.html", chain),
     "machines": ("machines.html", machines),
     "compare": ("compare.html", compare),
     "report": ("report.html", report),

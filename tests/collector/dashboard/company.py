@@ -2,7 +2,7 @@
 
 `POST /invoices/{id}` of the service `billing` emits most: few requests, each heavy, nearly all of it in its span
 `render pdf`, though its newest release made that lighter. The shop's endpoints are many and light. Power and intensity
-follow the hour of the day.
+follow the hour of the day. The shop's `POST /checkout` calls billing once and search three times, on its own behalf.
 """
 
 import math
@@ -21,13 +21,14 @@ NEWER_DAYS = 3
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """An account: requests at noon, and joules of each."""
+    """An account: requests at noon, joules of each, and whether it works for a checkout in the shop."""
 
     kind: Kind
     root: str
     name: str
     requests: int
     joules: float
+    for_checkout: bool = False
 
 
 BILLING = (
@@ -36,6 +37,7 @@ BILLING = (
     Work("span", "POST /invoices/{id}", "sum items", 0, 2.4),
     Work("request", "GET /invoices/{id}", "GET /invoices/{id}", 160, 0.7),
     Work("worker", "month end", "month end", 2, 60.0),
+    Work("request", "POST /charges", "POST /charges", 60, 2.6, for_checkout=True),
     Work("background", "background", "background", 0, 0.0),
     Work("sdk", "sdk", "sdk", 0, 0.0),
 )
@@ -45,12 +47,14 @@ SHOP = (
     Work("request", "GET /search", "GET /search", 700, 0.52),
     Work("request", "POST /basket", "POST /basket", 310, 0.2),
     Work("request", "GET /", "GET /", 1900, 0.05),
+    Work("request", "POST /checkout", "POST /checkout", 60, 0.9),
     Work("background", "background", "background", 0, 0.0),
     Work("sdk", "sdk", "sdk", 0, 0.0),
 )
 SEARCH = (
     Work("worker", "rebuild index", "rebuild index", 4, 38.0),
     Work("request", "GET /suggest", "GET /suggest", 1200, 0.09),
+    Work("request", "GET /stock", "GET /stock", 180, 0.4, for_checkout=True),
     Work("background", "background", "background", 0, 0.0),
     Work("sdk", "sdk", "sdk", 0, 0.0),
 )
@@ -152,6 +156,8 @@ def _record(
         kind=work.kind,
         root=work.root,
         name=work.name,
+        origin_service="shop" if work.for_checkout else None,
+        origin_endpoint="POST /checkout" if work.for_checkout else None,
         window_start=start,
         window_end=end,
         meter_scope="machine",

@@ -17,6 +17,8 @@ PAGES = [
     "?period=never",
     "service?service=billing&period=7d",
     f"endpoint?{ENDPOINT}",
+    "chains?period=7d",
+    "chain?root_service=shop&root_endpoint=POST+/checkout&period=7d",
     "machines?period=7d",
     "compare?period=24h",
     "report?period=7d",
