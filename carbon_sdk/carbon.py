@@ -368,6 +368,8 @@ def _in_loop() -> bool:
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+KINDS: tuple[AccountKind, ...] = ("worker", "request")
+"""What a block may count as where it is outermost."""
 
 
 @overload
@@ -381,9 +383,21 @@ def track(name: Any, /, *, kind: AccountKind = "worker", gpu: bool = False) -> A
         name: The span's name, or the function that `@track` decorates.
         kind: What it counts as where it is outermost.
         gpu: It uses a GPU: it shares the GPU's joules for as long as it is open.
+
+    Raises:
+        TypeError: What is given is neither a name nor a function.
+        ValueError: There is no such kind of span.
     """
     if callable(name):
-        return Track(name.__qualname__, source=_source, begun=_begun)(name)
+        inner = name.func if isinstance(name, functools.partial) else name
+        shown: str = getattr(inner, "__qualname__", type(inner).__qualname__)
+        return Track(shown, source=_source, begun=_begun)(name)
+    if isinstance(name, classmethod | staticmethod):
+        raise TypeError(f"track() is given a {type(name).__name__}: write @{type(name).__name__} above @track")
+    if not isinstance(name, str):
+        raise TypeError(f"track() takes a name or a function, not {type(name).__name__}: give str({name!r:.40})")
+    if kind not in KINDS:
+        raise ValueError(f"track() knows no kind {kind!r}: give one of {', '.join(KINDS)}")
     return Track(name, source=_source, begun=_begun, kind=kind, gpu=gpu)
 
 

@@ -1,6 +1,7 @@
 """Carbon: one in a process, started when needed, closed twice without complaint, safe after a fork."""
 
 import asyncio
+import functools
 import json
 import os
 import pathlib
@@ -164,6 +165,35 @@ async def test_nested_spans_are_exclusive() -> None:
     assert inner.cpu_seconds == pytest.approx(0.02, rel=0.2)
     assert outer.cpu_seconds == pytest.approx(0.03, rel=0.2)
     assert outer.inclusive_cpu_seconds == pytest.approx(0.05, rel=0.2)
+
+
+async def test_a_partial_and_an_object_that_can_be_called_are_named_after_what_they_are() -> None:
+    """Neither has a name of its own."""
+
+    class Resize:
+        def __call__(self) -> int:
+            return 7
+
+    def add(left: int, right: int) -> int:
+        return left + right
+
+    sink = RecordingSink()
+    async with measured(sink):
+        assert track(Resize())() == 7
+        assert track(functools.partial(add, 1))(2) == 3
+
+    names = {record.name.rpartition(".")[2] for record in sink.emissions if record.kind == "worker"}
+    assert names == {"Resize", "add"}
+
+
+async def test_what_is_no_name_no_function_and_no_kind_is_refused_with_the_remedy() -> None:
+    """When the code is written, not in production."""
+    with pytest.raises(TypeError, match=r"not int: give str\(5\)"):
+        track(5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="write @classmethod above @track"):
+        track(classmethod(print))  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="no kind 'idle': give one of worker, request"):
+        track("job", kind="idle")  # type: ignore[call-overload]
 
 
 async def test_functions_of_every_kind_can_be_tracked() -> None:
