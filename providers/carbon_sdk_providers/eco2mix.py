@@ -34,6 +34,8 @@ class ECO2mix:
     """
 
     name = "eco2mix"
+    signal: Signal = "average"
+    emission_scope: EmissionScope = "direct"
 
     def __init__(
         self,
@@ -49,16 +51,6 @@ class ECO2mix:
     def from_options(cls, options: Mapping[str, str], http: HTTP) -> "ECO2mix":
         """Built from `CARBON_SDK_ECO2MIX_BASE_URL`, optional."""
         return cls(http=http, base_url=options.get("base_url", BASE_URL))
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
-
-    @property
-    def emission_scope(self) -> EmissionScope:
-        """Direct."""
-        return "direct"
 
     async def intensity(self, place: Place) -> Intensity:
         """The newest quarter hour, carried forward while RTE is as late as usual.

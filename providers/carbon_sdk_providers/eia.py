@@ -45,6 +45,7 @@ class EIA:
     """
 
     name = "eia"
+    signal: Signal = "average"
 
     def __init__(
         self,
@@ -73,11 +74,6 @@ class EIA:
             emission_scope=scope_of("CARBON_SDK_EIA_EMISSION_SCOPE", options),
             base_url=options.get("base_url", BASE_URL),
         )
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
 
     @property
     def emission_scope(self) -> EmissionScope:

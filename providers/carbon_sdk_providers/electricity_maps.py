@@ -47,6 +47,7 @@ class ElectricityMaps:
     """
 
     name = "electricity_maps"
+    signal: Signal = "average"
 
     def __init__(
         self,
@@ -76,11 +77,6 @@ class ElectricityMaps:
             emission_scope=scope_of("CARBON_SDK_ELECTRICITY_MAPS_EMISSION_SCOPE", options),
             base_url=options.get("base_url", BASE_URL),
         )
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
 
     @property
     def emission_scope(self) -> EmissionScope:

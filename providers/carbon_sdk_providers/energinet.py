@@ -34,6 +34,8 @@ class Energinet:
     """
 
     name = "energinet"
+    signal: Signal = "average"
+    emission_scope: EmissionScope = "direct"
 
     def __init__(
         self,
@@ -49,16 +51,6 @@ class Energinet:
     def from_options(cls, options: Mapping[str, str], http: HTTP) -> "Energinet":
         """Built from `CARBON_SDK_ENERGINET_BASE_URL`, optional."""
         return cls(http=http, base_url=options.get("base_url", BASE_URL))
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
-
-    @property
-    def emission_scope(self) -> EmissionScope:
-        """Direct."""
-        return "direct"
 
     async def intensity(self, place: Place) -> Intensity:
         """The newest five minutes, carried forward while Energinet is as late as usual.

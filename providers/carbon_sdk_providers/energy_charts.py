@@ -43,6 +43,8 @@ class EnergyCharts:
     """
 
     name = "energy_charts"
+    signal: Signal = "average"
+    emission_scope: EmissionScope = "lifecycle"
 
     def __init__(
         self,
@@ -58,16 +60,6 @@ class EnergyCharts:
     def from_options(cls, options: Mapping[str, str], http: HTTP) -> "EnergyCharts":
         """Built from `CARBON_SDK_ENERGY_CHARTS_BASE_URL`, optional."""
         return cls(http=http, base_url=options.get("base_url", BASE_URL))
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
-
-    @property
-    def emission_scope(self) -> EmissionScope:
-        """Lifecycle."""
-        return "lifecycle"
 
     async def intensity(self, place: Place) -> Intensity:
         """The slot that holds now: measured where it is, else forecast.

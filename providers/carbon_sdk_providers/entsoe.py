@@ -91,6 +91,7 @@ class ENTSOE:
     """
 
     name = "entsoe"
+    signal: Signal = "average"
 
     def __init__(
         self,
@@ -119,11 +120,6 @@ class ENTSOE:
             emission_scope=scope_of("CARBON_SDK_ENTSOE_EMISSION_SCOPE", options),
             base_url=options.get("base_url", BASE_URL),
         )
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
 
     @property
     def emission_scope(self) -> EmissionScope:

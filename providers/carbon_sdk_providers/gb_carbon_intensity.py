@@ -36,6 +36,8 @@ class GBCarbonIntensity:
     """
 
     name = "gb_carbon_intensity"
+    signal: Signal = "average"
+    emission_scope: EmissionScope = "direct"
 
     def __init__(
         self,
@@ -75,16 +77,6 @@ class GBCarbonIntensity:
             postcode=postcode or None,
             base_url=options.get("base_url", BASE_URL),
         )
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
-
-    @property
-    def emission_scope(self) -> EmissionScope:
-        """Direct."""
-        return "direct"
 
     async def intensity(self, place: Place) -> Intensity:
         """The half hour that holds now.

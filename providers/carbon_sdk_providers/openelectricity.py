@@ -49,6 +49,8 @@ class OpenElectricity:
     """
 
     name = "openelectricity"
+    signal: Signal = "average"
+    emission_scope: EmissionScope = "direct"
 
     def __init__(
         self,
@@ -76,16 +78,6 @@ class OpenElectricity:
             http=http,
             base_url=options.get("base_url", BASE_URL),
         )
-
-    @property
-    def signal(self) -> Signal:
-        """Average."""
-        return "average"
-
-    @property
-    def emission_scope(self) -> EmissionScope:
-        """Direct."""
-        return "direct"
 
     async def intensity(self, place: Place) -> Intensity:
         """The newest complete five minutes, carried forward while the market is as late as usual.

@@ -56,6 +56,7 @@ class WattTime:
     """
 
     name = "watttime"
+    emission_scope: EmissionScope = "direct"
 
     def __init__(
         self,
@@ -106,11 +107,6 @@ class WattTime:
     def signal(self) -> Signal:
         """Marginal, or average for `co2_aoer`."""
         return "marginal" if self._signal_type == "co2_moer" else "average"
-
-    @property
-    def emission_scope(self) -> EmissionScope:
-        """Direct."""
-        return "direct"
 
     async def intensity(self, place: Place) -> Intensity:
         """The rate now: the forecast of this very interval if marginal, else the newest published average.
