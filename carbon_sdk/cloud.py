@@ -3,7 +3,7 @@
 from carbon_sdk import metadata
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.location import WORLD_WARNING, told_place
-from carbon_sdk.log import Log
+from carbon_sdk.log import Log, tell_place
 from carbon_sdk.metadata import Metadata, MetadataError
 from carbon_sdk.meters.hardware import Hardware, look
 from carbon_sdk.settings import Settings
@@ -46,12 +46,7 @@ def better_place(place: Place, told: Metadata | None, log: Log) -> Place:
         better = told_place(told.cloud, told.region)
         if better is not None:
             return better
-        warn(log, f"the table of regions does not hold {told.region} of {told.cloud}. Set CARBON_SDK_ZONE")
+        tell_place(log, f"the table of regions does not hold {told.region} of {told.cloud}. Set CARBON_SDK_ZONE")
     elif place.known_by == "default":
-        warn(log, WORLD_WARNING)
+        tell_place(log, WORLD_WARNING)
     return place
-
-
-def warn(log: Log, problem: str) -> None:
-    """Tell of a place that is not known as well as it could be."""
-    log.event("carbon.place", level="warning", problem=problem)

@@ -110,3 +110,8 @@ class Log:
                     self._write(level, event, fields)
                 except Exception:
                     self.faults["log"] += 1
+
+
+def tell_place(log: Log, problem: str) -> None:
+    """Tell of a place that is not known as well as it could be."""
+    log.event("carbon.place", level="warning", problem=problem)

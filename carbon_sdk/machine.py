@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from carbon_sdk import cloud, plugins
+from carbon_sdk import plugins
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.location import locate
-from carbon_sdk.log import Log
+from carbon_sdk.log import Log, tell_place
+from carbon_sdk.meters.baseline import Baseline
 from carbon_sdk.meters.detect import Detected, detect
 from carbon_sdk.meters.estimate import find_socket
 from carbon_sdk.meters.hardware import look
@@ -41,7 +42,12 @@ def refuse(problem: SettingsError) -> None:
 
 
 def find_meters(
-    settings: Settings, log: Log, forgive: Forgive, *, pids: Callable[[], Collection[int]] | None = None
+    settings: Settings,
+    log: Log,
+    forgive: Forgive,
+    *,
+    pids: Callable[[], Collection[int]] | None = None,
+    baseline: Baseline | None = None,
 ) -> Detected:
     """The meters that serve here; the log is told once of each that could, or could read more, and how.
 
@@ -50,6 +56,8 @@ def find_meters(
         log: Told.
         forgive: Told of a meter that nobody has: the first that serves is taken then.
         pids: The processes whose part of the GPUs is wanted; this one alone when None.
+        baseline: What the machine's counters said when the first stretch began; None where that begins at the first
+            reading.
     """
     own: Callable[[], Meter] | None = None
     if settings.meter not in ("auto", *METERS):
@@ -71,6 +79,7 @@ def find_meters(
         visible_devices=settings.source.get("CUDA_VISIBLE_DEVICES"),
         pci_order=settings.source.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID",
         pids=pids,
+        baseline=baseline,
     )
     for report in found.reports:
         if report.remedy is not None:
@@ -117,7 +126,7 @@ def find_place(settings: Settings, log: Log, forgive: Forgive, *, final: bool = 
             cloud_provider=settings.cloud_provider,
             cloud_region=settings.cloud_region,
             environment=settings.source,
-            warn=lambda text: cloud.warn(log, text) if final else None,
+            warn=lambda text: tell_place(log, text) if final else None,
         )
     except SettingsError as exc:
         forgive(exc)

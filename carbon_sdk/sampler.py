@@ -134,6 +134,7 @@ class Sampler:
         container: This process's container, where it has limits of its own; None otherwise.
         interval_seconds: Length of a window; made longer, in whole multiples, where a meter needs more.
         since_ns: When the CPU account began, on the monotonic clock; now when None.
+        busy_before: Busy CPU seconds at the meters' scope at that moment; as they are now when None.
         monotonic_ns: Monotonic nanoseconds.
         utcnow: UTC, for labels.
     """
@@ -146,6 +147,7 @@ class Sampler:
         container: Scope | None = None,
         interval_seconds: float = 1.0,
         since_ns: int | None = None,
+        busy_before: float | None = None,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         utcnow: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -162,7 +164,7 @@ class Sampler:
         self._read_ns = self._started_ns = now_ns if since_ns is None else since_ns
         self._started_at = utcnow() - timedelta(seconds=(now_ns - self._started_ns) / NANOSECONDS)
         self._scope = self._meters[0].scope if self._meters else None
-        self._busy = self._busy_now()
+        self._busy = self._busy_now() if busy_before is None else busy_before
         self._contained = self._contained_now()
 
     def begin(self) -> Window:

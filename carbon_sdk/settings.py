@@ -1,4 +1,4 @@
-"""Settings: from arguments, then the environment, then defaults. The only reader of `os.environ`.
+"""Settings: from arguments, then the environment, then defaults.
 
 Every field is a variable `CARBON_SDK_<FIELD>`. Variables `CARBON_SDK_<NAME>_<OPTION>` belong to the provider or sink
 NAME and are handed to it as they are: `CARBON_SDK_ELECTRICITY_MAPS_TOKEN` reaches `electricity_maps` as its option
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from carbon_sdk.budgets import Budget, budgets_of
+from carbon_sdk.environment import environment
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.meters.meter import IdlePolicy
 
@@ -319,11 +320,6 @@ class Settings:
             return self.state_dir
         home = self.source.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
         return Path(home) / "carbon_sdk"
-
-
-def environment() -> dict[str, str]:
-    """A copy of the process's environment."""
-    return dict(os.environ)
 
 
 def from_environment(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from carbon_sdk import Carbon, CarbonSDKError, SettingsError, track
-from carbon_sdk.settings import environment
+from carbon_sdk.environment import environment
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]

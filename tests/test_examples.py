@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from carbon_sdk.cli import main
-from carbon_sdk.settings import environment
+from carbon_sdk.environment import environment
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from carbon_sdk.settings import environment
+from carbon_sdk.environment import environment
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 

@@ -6,16 +6,21 @@ machine draws when idle, is charged to neither.
 
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from carbon_sdk.command.prices import Prices
+from carbon_sdk.command.program import Program
 from carbon_sdk.cpu.clock import SDK, Account, Cut, Use
 from carbon_sdk.emission import Emission
+from carbon_sdk.errors import SettingsError
 from carbon_sdk.identity import identify
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.log import Log
-from carbon_sdk.machine import basis_of, find_meters, find_place, idle_power, refuse
+from carbon_sdk.machine import basis_of, find_meters, find_place, idle_power
+from carbon_sdk.meters.baseline import Baseline
+from carbon_sdk.meters.meter import Scope
+from carbon_sdk.meters.scope import busy_seconds
 from carbon_sdk.recent import Recent
 from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.settings import Settings
@@ -32,13 +37,14 @@ class CommandClock:
     Args:
         account: The command's.
         cpu_ns: CPU nanoseconds of the command so far.
+        own_cpu_ns: CPU nanoseconds of this process when the command began.
     """
 
-    def __init__(self, account: Account, cpu_ns: Callable[[], int]) -> None:
+    def __init__(self, account: Account, cpu_ns: Callable[[], int], own_cpu_ns: int) -> None:
         self._account = account
         self._cpu_ns = cpu_ns
         self._command_ns = 0
-        self._own_ns = time.process_time_ns()
+        self._own_ns = own_cpu_ns
         self._ended: tuple[float, bool] | None = None
 
     def end(self, duration_seconds: float, *, failed: bool) -> None:
@@ -104,6 +110,13 @@ class Books:
         self.recent = Recent(terms.identity.instance)
         """Remembers the last windows."""
 
+    def begin(self) -> None:
+        """Take the meters' first reading. The first window, up to here, began with the baseline.
+
+        Of a meter that is not in the baseline it is a gap.
+        """
+        self._take(self._sampler.close())
+
     def seconds_to_boundary(self) -> float:
         """How long until the next window closes."""
         return self._sampler.seconds_to_boundary()
@@ -150,23 +163,25 @@ class Books:
 
 
 @contextmanager
-def open_books(
-    settings: Settings, name: str, log: Log, *, pids: Callable[[], Collection[int]]
-) -> Iterator[Callable[[Callable[[], int]], Books]]:
-    """The books of a command of this name, opened by who knows its CPU time; meters are closed at the end.
+def open_books(settings: Settings, name: str, log: Log, *, program: Program) -> Iterator[Books]:
+    """The books of a program that runs; meters are closed at the end.
 
     Args:
         settings: Meters, place, price.
         name: What the account is called.
         log: Takes problems.
-        pids: The command's processes: their part of the GPUs is its.
+        program: The program: where its first window begins, its CPU time, its part of the GPUs.
     """
+
+    def forgive(problem: SettingsError) -> None:
+        log.fault(problem.setting, problem)
+
+    baseline = program.baseline
     with ExitStack() as stack:
-        found = find_meters(settings, log, refuse, pids=pids)
-        meters = found.meters
+        meters = find_meters(settings, log, forgive, pids=program.family.pids, baseline=baseline).meters
         for meter in meters:
             stack.callback(meter.close)
-        place = find_place(settings, log, refuse)
+        place = find_place(settings, log, forgive)
         basis = basis_of(meters)
         idle = stack.enter_context(idle_power(settings, basis, log))
         prices = stack.enter_context(Prices(settings, place, log))
@@ -188,19 +203,28 @@ def open_books(
             wall_factor=settings.wall_factor,
         )
 
-        def begin(cpu_ns: Callable[[], int]) -> Books:
-            clock = CommandClock(account, cpu_ns)
-            sampler = Sampler(meters, clock, interval_seconds=settings.sample_interval_seconds)
-            sampler.begin()
-            return Books(
-                sampler=sampler,
-                clock=clock,
-                ledger=Ledger(idle_power=idle, idle_policy=settings.idle_policy),
-                statement=Statement(terms),
-                prices=prices,
-                terms=terms,
-                account=account,
-                log=log,
-            )
+        clock = CommandClock(account, program.cpu_ns, program.own_cpu_ns)
+        sampler = Sampler(
+            meters,
+            clock,
+            interval_seconds=settings.sample_interval_seconds,
+            since_ns=baseline.monotonic_ns,
+            busy_before=_busy_before(scope, baseline),
+        )
+        yield Books(
+            sampler=sampler,
+            clock=clock,
+            ledger=Ledger(idle_power=idle, idle_policy=settings.idle_policy),
+            statement=Statement(terms),
+            prices=prices,
+            terms=terms,
+            account=account,
+            log=log,
+        )
 
-        yield begin
+
+def _busy_before(scope: Scope | None, baseline: Baseline) -> float | None:
+    """Busy CPU seconds of the meters' scope at the baseline; None where only its own file tells, a container's."""
+    if scope is None or scope.kind != "machine":
+        return None
+    return busy_seconds(baseline.get(baseline.stat))

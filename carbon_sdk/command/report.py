@@ -1,49 +1,19 @@
-"""What a command cost: for people, as JSON, as a row of CSV."""
+"""What a command cost: for people, as JSON, as figures of a row."""
 
-import csv
-import io
 import json
 import shlex
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from carbon_sdk.cells import cell
-from carbon_sdk.command.command import Result
+from carbon_sdk.command.csv_file import COLUMNS, DOMAINS
+from carbon_sdk.command.result import Result
 from carbon_sdk.emission import Emission
-from carbon_sdk.errors import CarbonSDKError
 from carbon_sdk.sinks.sink import Total
 from carbon_sdk.wire import to_object, utc_text
 
-DOMAINS = ("package", "dram", "psys", "gpu")
 SHOWN_LEFT = 5
 """Names of processes that still run; the others are counted."""
-COLUMNS = (
-    "started_at",
-    "command",
-    "exit_code",
-    "signal",
-    "duration_seconds",
-    "cpu_seconds",
-    "energy_joules",
-    *(f"energy_{domain}_joules" for domain in DOMAINS),
-    "energy_low_joules",
-    "energy_high_joules",
-    "energy_method",
-    "emissions_g",
-    "intensity_g_per_kwh",
-    "intensity_source",
-    "intensity_quality",
-    "zone",
-    "pue",
-    "meter",
-    "idle_rule",
-    "gap_seconds",
-    "gap_cpu_seconds",
-    "left_running",
-)
-"""Of the CSV file."""
 
 
 def figures(result: Result) -> dict[str, Any]:
@@ -69,42 +39,6 @@ def json_line(result: Result) -> str:
     told["machine_joules"] = {name: sum(joules.values()) for name, joules in machine(result).items()}
     told["record"] = to_object(result.record)
     return json.dumps(told, allow_nan=False) + "\n"
-
-
-class CSVFile:
-    """A CSV file that gets a row for each run.
-
-    Args:
-        path: Where; it is made with its heads where it is not there.
-
-    Raises:
-        CarbonSDKError: It cannot be written, or has other columns.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            with path.open("a+", encoding="utf-8", newline="") as file:
-                file.seek(0)
-                head = file.readline().strip()
-                if not head:
-                    file.write(_row(COLUMNS))
-        except (OSError, UnicodeError) as exc:
-            raise CarbonSDKError(f"{path} cannot be written: {getattr(exc, 'strerror', None) or exc}") from exc
-        if head and head != ",".join(COLUMNS):
-            raise CarbonSDKError(f"{path} has other columns; name a new file")
-
-    def append(self, result: Result) -> None:
-        """One row, in one write."""
-        told = figures(result)
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_row([cell(told[name]) for name in COLUMNS]))
-
-
-def _row(cells: Any) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
 
 
 def machine(result: Result) -> Mapping[str, Mapping[str, float]]:

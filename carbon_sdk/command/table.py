@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from carbon_sdk.command.command import Result
-from carbon_sdk.command.report import DOMAINS, ending, machine, sentences
+from carbon_sdk.command.csv_file import DOMAINS
+from carbon_sdk.command.report import ending, machine, sentences
+from carbon_sdk.command.result import Result
 
 LONGEST_COMMAND = 78
 

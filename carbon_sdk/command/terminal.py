@@ -1,4 +1,4 @@
-"""The command `carbon-sdk run`: runs a program and tells at its end, on stderr, what it cost.
+"""Measures a program and tells on stderr, at its end, what it cost.
 
 Standard output belongs to the program. Whatever goes wrong with measuring or telling, the program runs, and its exit
 code is ours.
@@ -6,91 +6,109 @@ code is ours.
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from carbon_sdk.command import command, report
-from carbon_sdk.command.command import CommandError, Result
-from carbon_sdk.explain import explain
+from carbon_sdk.command import report
+from carbon_sdk.command.books import open_books
+from carbon_sdk.command.csv_file import CSVFile
+from carbon_sdk.command.family import Ended
+from carbon_sdk.command.program import Program
+from carbon_sdk.command.result import Result, close
 from carbon_sdk.log import Log
 from carbon_sdk.settings import from_environment
-from carbon_sdk.sinks.sink import Total
 
 
-def run(
-    words: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    as_json: bool = False,
-    csv: Path | None = None,
-    interval_seconds: float | None = None,
-    explained: bool = False,
-) -> int:
-    """Run a program and tell what it cost.
+class Terminal:
+    """A program's books, and whoever reads of them.
 
     Args:
-        words: The program and its arguments.
-        environment: The program's; the settings are in it too.
+        program: It runs.
         as_json: Tell it as JSON.
         csv: Append a row to this file; no table then, unless JSON or an explanation is asked for.
         interval_seconds: How often to tell how it goes.
         explained: Show how the figures come about.
-
-    Returns:
-        The program's exit code; 127 where it is not found, 126 where it cannot be executed.
-
-    Raises:
-        CarbonSDKError: The CSV file cannot be written; nothing was run.
     """
-    log = Log(_told)
-    settings = from_environment(environment, on_error=lambda problem: log.fault(problem.setting, problem))
-    file = None if csv is None else report.CSVFile(csv)
-    name = Path(words[0]).name
 
-    def progress(seconds: float, total: Total | None) -> None:
-        _write(report.progress_line(name, seconds, total) + "\n")
+    def __init__(
+        self,
+        program: Program,
+        *,
+        as_json: bool = False,
+        csv: CSVFile | None = None,
+        interval_seconds: float | None = None,
+        explained: bool = False,
+    ) -> None:
+        self._program = program
+        self._as_json = as_json
+        self._csv = csv
+        self._interval_seconds = interval_seconds
+        self._explained = explained
+        self._told = 0
+        self._name = Path(program.words[0]).name
+        self._log = log = Log(_tell)
+        settings = from_environment(program.environment, on_error=lambda problem: log.fault(problem.setting, problem))
+        self._stack = ExitStack()
+        self._books = self._stack.enter_context(open_books(settings, self._name, log, program=program))
+        shown = not as_json and csv is None and not explained
+        self._show: Callable[[Result], None] | None = _shower() if shown else None
 
-    try:
-        result = command.run(
-            words,
-            settings,
-            log,
-            environment=environment,
-            progress=progress,
-            progress_seconds=interval_seconds,
-        )
-    except CommandError as exc:
-        _write(f"carbon-sdk: {exc}\n")
-        return exc.exit_code
-    try:
-        if file is not None:
-            file.append(result)
-        if explained:
-            _write(explain(result.record, windows=result.windows).text(shutil.get_terminal_size().columns))
-        if as_json:
-            _write(report.json_line(result))
-        elif file is None and not explained:
-            _show(result)
-    except Exception as exc:  # the program has ended, and its exit code is what whoever called us waits for
-        log.fault("run.report", exc)
-    log.flush()
-    return command.end_as(result.ended)
+    def begin(self) -> None:
+        """The first window."""
+        self._books.begin()
+
+    def seconds_to_boundary(self) -> float:
+        """How long until the next window closes."""
+        return self._books.seconds_to_boundary()
+
+    def tick(self) -> None:
+        """A boundary: close a window, and tell how it goes where that is due."""
+        self._books.tick()
+        seconds = (time.monotonic_ns() - self._program.baseline.monotonic_ns) / 1e9
+        if self._interval_seconds is not None and seconds >= (self._told + 1) * self._interval_seconds:
+            self._told = int(seconds // self._interval_seconds)
+            _write(report.progress_line(self._name, seconds, self._books.total()) + "\n")
+
+    def cut(self) -> None:
+        """The program stops here, or goes on."""
+        self._books.cut()
+
+    def tell(self, ended: Ended, duration_seconds: float) -> None:
+        """The program has ended."""
+        with self._stack:
+            result = close(self._program, self._books, ended, duration_seconds)
+        try:
+            if self._csv is not None:
+                self._csv.append(report.figures(result))
+            if self._explained:
+                from carbon_sdk.explain import explain  # noqa: PLC0415  # nobody else waits for it
+
+                _write(explain(result.record, windows=result.windows).text(shutil.get_terminal_size().columns))
+            if self._as_json:
+                _write(report.json_line(result))
+            elif self._show is not None:
+                self._show(result)
+        except Exception as exc:  # the program has ended, and its exit code is what whoever called us waits for
+            self._log.fault("run.report", exc)
+        self._log.flush()
 
 
-def _show(result: Result) -> None:
+def _shower() -> Callable[[Result], None]:
+    """Shows a result to people: a table where the extra is installed that draws it, else a line."""
     try:
         from rich.console import Console  # noqa: PLC0415  # the extra `cli`
 
         from carbon_sdk.command import table  # noqa: PLC0415
     except ModuleNotFoundError:
         hint = 'for a table: pip install "carbon-sdk[cli]"'
-        _write("\n".join([report.summary(result), *report.sentences(result), hint, ""]))
-        return
-    table.show(result, Console(stderr=True))
+        return lambda result: _write("\n".join([report.summary(result), *report.sentences(result), hint, ""]))
+    return lambda result: table.show(result, Console(stderr=True))
 
 
-def _told(level: str, _event: str, fields: Mapping[str, Any]) -> None:
+def _tell(level: str, _event: str, fields: Mapping[str, Any]) -> None:
     """A problem as one line for people."""
     if level != "info":
         remedy = f". {fields['remedy']}" if fields.get("remedy") else ""

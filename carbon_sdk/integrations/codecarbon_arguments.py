@@ -12,9 +12,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from carbon_sdk.environment import environment
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.integrations.codecarbon_data import OutputMethod, Writing
-from carbon_sdk.settings import environment
 from carbon_sdk.stretch import Mode
 
 PREFIX = "codecarbon_"

@@ -5,12 +5,13 @@ import threading
 from weakref import WeakKeyDictionary
 
 from carbon_sdk.carbon import Carbon, default, track
+from carbon_sdk.environment import environment
 from carbon_sdk.integrations.codecarbon_arguments import Arguments
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.intensity.location import locate
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
-from carbon_sdk.settings import Settings, environment, from_environment
+from carbon_sdk.settings import Settings, from_environment
 from carbon_sdk.spans.ledger import Page
 from carbon_sdk.spans.span import Span
 from carbon_sdk.stretch import Stretches

@@ -12,6 +12,8 @@ from pathlib import Path
 from carbon_sdk.meters.hardware import CPU
 
 _DATA = Path(__file__).with_name("data")
+_FIRST_WORD = re.compile(r"[A-Za-z]{3,}(?![A-Za-z?*{])")
+_GROUP = re.compile(r"\([^()]*\)")
 _NOISE = re.compile(
     r"\((?:r|tm)\)|@.*|\bwith (?:radeon|ibpb).*|\b\d+-core\b|\bcpu\b|\bprocessor\b|\b\d+(?:st|nd|rd|th) gen\b",
 )
@@ -156,12 +158,18 @@ def find_architecture(cpu: CPU) -> Architecture | None:
     for row in _rows("microarchitectures"):
         kind, pattern = row["match_kind"], row["pattern"]
         if (
-            (kind == "name" and name and re.search(pattern, name, re.IGNORECASE))
+            (kind == "name" and may_match(pattern, name) and re.search(pattern, name, re.IGNORECASE))
             or (kind == "cpuid" and _numbers_match(pattern, numbers, cpu.model, cpu.stepping))
             or (kind == "arm" and pattern == part)
         ):
             return Architecture(name=row["microarchitecture"], threads_per_core=int(row["threads_per_core"] or 1))
     return None
+
+
+def may_match(pattern: str, name: str) -> bool:
+    """Whether a name holds a word that the pattern begins with; without one, building it is not worth its time."""
+    words = [_FIRST_WORD.match(way) for way in _GROUP.sub("", pattern).split("|")]
+    return name != "" and (not all(words) or any(word[0].casefold() in name.casefold() for word in words if word))
 
 
 def _numbers_match(pattern: str, numbers: str, model: int | None, stepping: int | None) -> bool:

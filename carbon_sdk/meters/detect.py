@@ -7,6 +7,7 @@ from pathlib import Path
 from carbon_sdk.errors import MeterError
 from carbon_sdk.meters import cgroup, hardware
 from carbon_sdk.meters.absent import MeterAbsentError
+from carbon_sdk.meters.baseline import Baseline
 from carbon_sdk.meters.estimate import Estimate, estimate
 from carbon_sdk.meters.exporter import SETTING, ExporterMeter
 from carbon_sdk.meters.hardware import Hardware
@@ -14,7 +15,7 @@ from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.modelled import ModelledMeter
 from carbon_sdk.meters.nvml import NVMLMeter
 from carbon_sdk.meters.powercap import MAXIMUM_WATTS, PowercapMeter
-from carbon_sdk.meters.scope import ContainerScope, MachineScope
+from carbon_sdk.meters.scope import ContainerScope, MachineScope, busy_seconds
 
 TDP_FACTOR = 10.0
 """No package takes ten times its TDP: a counter that says so is broken."""
@@ -85,6 +86,7 @@ def detect(
     pci_order: bool = False,
     pids: Callable[[], Collection[int]] | None = None,
     own: Callable[[], Meter] | None = None,
+    baseline: Baseline | None = None,
 ) -> Detected:
     """Look at the machine and open what serves. It never raises: a chosen meter that does not serve is reported.
 
@@ -102,6 +104,8 @@ def detect(
         pci_order: CUDA_DEVICE_ORDER is PCI_BUS_ID.
         pids: The processes whose part of the GPUs is wanted; this one alone when None.
         own: Builds the chosen meter where it is somebody's own.
+        baseline: What the machine's counters said when the first stretch began; None where that begins at the first
+            reading.
     """
     machine = hardware.look(Path(procfs_root), Path(sysfs_root))
     groups = cgroup.hierarchies(Path(procfs_root))
@@ -117,6 +121,7 @@ def detect(
             psys=psys,
             vendor=machine.cpu.vendor,
             maximum_watts=max(MAXIMUM_WATTS, TDP_FACTOR * (rests_on.tdp_watts or 0.0)),
+            baseline=baseline,
         ),
         "exporter": lambda: _exporter(exporter_url, asked_for=choice == "exporter", procfs=procfs_root, psys=psys),
         "model": lambda: ModelledMeter(
@@ -125,6 +130,7 @@ def detect(
             dram=rests_on.dram,
             basis=rests_on.basis,
             interval_seconds=interval_seconds,
+            before=None if scope is not whole else _began(baseline),
         ),
     }
     cpu, reports = _first(builders if own is None else {choice: own, **builders}, choice)
@@ -159,6 +165,12 @@ def with_instance_type(found: Detected, instance_type: str, *, idle_watts: float
         model = MeterReport(meter=found.cpu.name, serves=True, reason=rests_on.basis)
         reports = tuple(model if report.meter == model.meter else report for report in reports)
     return replace(found, instance_type=instance_type, reports=reports)
+
+
+def _began(baseline: Baseline | None) -> tuple[int, float | None] | None:
+    if baseline is None:
+        return None
+    return baseline.monotonic_ns, busy_seconds(baseline.get(baseline.stat))
 
 
 def _exporter(url: str | None, *, asked_for: bool, procfs: str | Path, psys: bool) -> Meter:

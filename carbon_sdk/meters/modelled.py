@@ -20,6 +20,8 @@ class ModelledMeter:
         basis: What the curves rest on.
         interval_seconds: How often it is read.
         monotonic_ns: The clock.
+        before: When the first stretch began, by that clock, and the scope's busy CPU seconds then; None where that is
+            the first reading.
     """
 
     name = "model"
@@ -34,12 +36,13 @@ class ModelledMeter:
         basis: str,
         interval_seconds: float = 1.0,
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        before: tuple[int, float | None] | None = None,
     ) -> None:
         self.scope = scope
         self.maximum_interval_seconds = FROZEN_INTERVALS * interval_seconds
         self.rest_on(package, dram, basis)
         self._monotonic_ns = monotonic_ns
-        self._before: tuple[int, float | None] | None = None
+        self._before = before
 
     @property
     def idle_watts(self) -> float:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from carbon_sdk.meters.absent import MeterAbsentError
+from carbon_sdk.meters.baseline import Baseline
 from carbon_sdk.meters.hardware import Vendor
 from carbon_sdk.meters.meter import Domain, Reading, Scope
 from carbon_sdk.meters.powercap_counter import Pread, UnknownError, ZoneCounter
-from carbon_sdk.meters.powercap_zones import survey
+from carbon_sdk.meters.powercap_zones import Zone, survey
 from carbon_sdk.meters.scope import MachineScope
 from carbon_sdk.meters.worker import StuckError, Worker
 
@@ -55,6 +56,7 @@ class PowercapMeter:
         monotonic_ns: The clock that windows are measured with.
         boottime_ns: A clock that goes on in suspend; the two together tell of one.
         read_seconds: How long a reading may take before it counts as hanging.
+        baseline: What the counters said when the first stretch began; None where that begins at the first reading.
 
     Raises:
         MeterAbsentError: No package can be read; it says why and what to do about it.
@@ -75,6 +77,7 @@ class PowercapMeter:
         monotonic_ns: Callable[[], int] = time.monotonic_ns,
         boottime_ns: Callable[[], int] = lambda: time.clock_gettime_ns(time.CLOCK_BOOTTIME),
         read_seconds: float = READ_SECONDS,
+        baseline: Baseline | None = None,
     ) -> None:
         self._root = Path(root)
         self._scope = MachineScope(procfs, verify=True)
@@ -90,12 +93,14 @@ class PowercapMeter:
         self._missing: dict[str, tuple[Domain, MeterAbsentError]] = {}
         self._opened: set[Domain] = set()
         self._skipped: tuple[str, ...] = ()
+        self._baseline = baseline
         self._read_at: tuple[int, int] | None = None
         self._look_at_ns = 0
         self._stuck = False
         self._worker = Worker("powercap", limit_seconds=read_seconds)
         try:
             self._worker.call(self._look)
+            self._baseline = None
         except StuckError as exc:
             raise MeterAbsentError(f"{self._root / 'class/powercap'}: {exc}") from exc
         if "package" not in self._opened:
@@ -241,7 +246,7 @@ class PowercapMeter:
             if zone.domain not in self._domains or zone.key in self._counters:
                 continue
             try:
-                counter = ZoneCounter(zone, self._pread)
+                counter = ZoneCounter(zone, self._pread, before=self._stood(zone))
             except MeterAbsentError as exc:
                 self._missing.setdefault(zone.key, (zone.domain, exc))
                 continue
@@ -253,6 +258,15 @@ class PowercapMeter:
         for key in self._counters:
             self._missing.pop(key, None)
         self._set_limits()
+
+    def _stood(self, zone: Zone) -> bytes | None:
+        """What stood in a zone's file when the first stretch began, where it was read then."""
+        if self._baseline is None:
+            return None
+        before = self._baseline.get(zone.folder / "energy_uj")
+        if before is not None:
+            self._read_at = self._baseline.monotonic_ns, self._baseline.boottime_ns
+        return before
 
     def _set_limits(self) -> None:
         """The watts that no zone exceeds, a platform at most twice its packages and their DRAM, and what follows."""

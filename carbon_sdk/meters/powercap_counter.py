@@ -27,12 +27,13 @@ class ZoneCounter:
     Args:
         zone: The zone.
         pread: Reads a descriptor: `pread(descriptor, bytes, offset)`.
+        before: What stood in its file when the first stretch began; None where that begins at the first reading.
 
     Raises:
         MeterAbsentError: It cannot be opened or read; the message names the file and the remedy.
     """
 
-    def __init__(self, zone: Zone, pread: Pread = os.pread) -> None:
+    def __init__(self, zone: Zone, pread: Pread = os.pread, *, before: bytes | None = None) -> None:
         self.zone = zone
         self._pread = pread
         self._file = zone.folder / "energy_uj"
@@ -51,7 +52,7 @@ class ZoneCounter:
         size = _range_microjoules(zone.folder)
         step = None if size is None else size / REGISTER_STEPS
         self._counts = None if size is None or step is None else size + step
-        self._before: int | None = None
+        self._before = int(before) if before is not None and before.rstrip().isdigit() else None
 
     @property
     def range_joules(self) -> float | None:

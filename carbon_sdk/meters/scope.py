@@ -58,6 +58,12 @@ def busy_ticks(stat: bytes) -> int | None:
     return user + nice + system + irq + softirq
 
 
+def busy_seconds(stat: bytes | None) -> float | None:
+    """Busy CPU seconds in the text of /proc/stat; None where it does not tell."""
+    ticks = None if stat is None else busy_ticks(stat)
+    return None if ticks is None else ticks / os.sysconf("SC_CLK_TCK")
+
+
 def stat_is_the_kernels(procfs_root: Path) -> bool:
     """Whether /proc/stat speaks for the kernel's machine: False under LXCFS (a mount on it) and gVisor."""
     try:
@@ -83,7 +89,6 @@ class MachineScope:
     def __init__(self, procfs_root: str | Path = "/proc", *, verify: bool = False) -> None:
         self._stat = _KeptFile(Path(procfs_root) / "stat")
         self._usable = not verify or stat_is_the_kernels(Path(procfs_root))
-        self._ticks_per_second = os.sysconf("SC_CLK_TCK")
         self._cpus = float(os.cpu_count() or 1)
         self.busy_cpu_seconds()
 
@@ -95,11 +100,10 @@ class MachineScope:
     def busy_cpu_seconds(self) -> float | None:
         """Busy CPU seconds since boot, in steps of a clock tick (10 ms); None when unknown."""
         stat = self._stat.read() if self._usable else None
-        ticks = None if stat is None else busy_ticks(stat)
-        if stat is None or ticks is None:
-            return None
-        self._cpus = float(stat.count(b"\ncpu") or self._cpus)
-        return ticks / self._ticks_per_second
+        busy = busy_seconds(stat)
+        if stat is not None and busy is not None:
+            self._cpus = float(stat.count(b"\ncpu") or self._cpus)
+        return busy
 
 
 class ContainerScope:

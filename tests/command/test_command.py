@@ -24,14 +24,10 @@ HERE = Path(__file__).parent
 BURN, KERNEL, SIGNALS = (str(HERE / name) for name in ("burn.py", "kernel.py", "signals.py"))
 RUN = [sys.executable, "-m", "carbon_sdk.cli", "run"]
 ALONE = """
-import json, sys
-from carbon_sdk.command import command, report
-from carbon_sdk.log import Log
-from carbon_sdk.settings import environment, from_environment
-result = command.run(
-    sys.argv[1:], from_environment(), Log(lambda *_: None), environment=environment(), control_group=False
-)
-sys.stderr.write(report.json_line(result))
+import sys
+from carbon_sdk.command import program, terminal
+from carbon_sdk.environment import environment
+program.run(sys.argv[1:], environment(), lambda one: terminal.Terminal(one, as_json=True), control_group=False)
 assert not {"aiohttp", "httpx"} & sys.modules.keys(), "nothing was asked over the network"
 """
 WAYS = {"group": [*RUN, "--json", "--"], "tree": [sys.executable, "-c", ALONE]}
@@ -282,7 +278,7 @@ def test_a_setting_that_cannot_be_used_is_told_and_the_program_runs(environment:
 def test_what_the_commands_processes_used_of_a_gpu_is_the_commands() -> None:
     """Not this process's, whose part the driver would tell otherwise."""
     account = Account("worker", "train", "train")
-    cut = CommandClock(account, lambda: 0).cut()
+    cut = CommandClock(account, lambda: 0, 0).cut()
     energy = Energy(domain="gpu", joules=100.0, method="counter", idle_joules=20.0, process_share=0.75)
     page = Ledger().book(
         Window(

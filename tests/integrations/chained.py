@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from carbon_sdk.settings import environment
+from carbon_sdk.environment import environment
 
 CHAIN = Path(__file__).with_name("chain.py")
 SECRET = "shared by the three of them"

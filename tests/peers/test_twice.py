@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from carbon_sdk.settings import environment
+from carbon_sdk.environment import environment
 
 TWICE = Path(__file__).parent / "twice.py"
 SERVED = """

@@ -1,0 +1,84 @@
+"""A program starts before anything is loaded that measures it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SIGNALS = str(HERE / "signals.py")
+START = """
+import pathlib, sys, time
+from carbon_sdk.command import program
+
+loaded, told = map(pathlib.Path, sys.argv[1:3])
+
+class Measurement:
+    def begin(self): pass
+    def seconds_to_boundary(self): return 60.0
+    def tick(self): pass
+    def cut(self): pass
+    def tell(self, ended, duration_seconds): told.write_text(str(duration_seconds))
+
+def load(running):
+    while not loaded.exists():
+        time.sleep(0.01)
+    if loaded.read_text() == "fails":
+        raise OSError("no meter answers")
+    return Measurement()
+
+sys.exit(program.end_as(program.run(sys.argv[3:], {"PATH": "/usr/bin:/bin"}, load)))
+"""
+"""Loads for as long as a file is not there."""
+
+
+def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", START, str(folder / "loaded"), str(folder / "told"), *words]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def appears(file: Path, text: str | None = None) -> None:
+    end = time.monotonic() + 60.0
+    while not file.exists() or (text is not None and file.read_text() != text):
+        assert time.monotonic() < end, f"{file.name} did not come"
+        time.sleep(0.02)
+
+
+def test_a_signal_is_passed_on_while_nothing_is_loaded_yet(tmp_path: Path) -> None:
+    """It does not wait for the meters."""
+    file = tmp_path / "signals"
+    process = start(tmp_path, sys.executable, SIGNALS, str(file))
+    appears(file, "ready")
+    os.kill(process.pid, signal.SIGUSR1)
+    appears(file, str(int(signal.SIGUSR1)))
+    (tmp_path / "loaded").touch()
+    process.communicate(timeout=60)
+
+    assert process.returncode == 7
+    assert (tmp_path / "told").exists()
+
+
+def test_a_program_that_ends_before_all_is_loaded_took_its_own_time(tmp_path: Path) -> None:
+    """What was loaded after its end is not its duration."""
+    file = tmp_path / "ended"
+    process = start(tmp_path, "sh", "-c", f"touch {file}")
+    appears(file)
+    time.sleep(2.0)
+    (tmp_path / "loaded").touch()
+    process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert float((tmp_path / "told").read_text()) < 1.9
+
+
+def test_what_cannot_be_loaded_is_told_and_the_program_goes_on(tmp_path: Path) -> None:
+    """Its exit code is ours, as ever."""
+    (tmp_path / "loaded").write_text("fails")
+    process = start(tmp_path, "sh", "-c", "sleep 0.5; exit 4")
+    _, told = process.communicate(timeout=60)
+
+    assert process.returncode == 4
+    assert told == "carbon-sdk: nothing is measured: OSError: no meter answers\n"
