@@ -2,7 +2,8 @@
 
 The project is a few C files, written anew, built by `make -j2`; their number is set so that a build takes as long as is
 asked for. Each pair of builds runs back to back, the first of them with and without by turns; what is told is the
-median of the pairs' differences. A command that does nothing shows what starting and ending alone take.
+median of the pairs' differences, and the difference of the least, which a busy machine disturbs less. A command that
+does nothing shows what starting and ending alone take.
 
 Run: `python -m benchmarks.program [--seconds 10] [--pairs 7]`, from the root of the repository. Needs make and cc.
 """
@@ -63,18 +64,21 @@ def main() -> None:
         sample, _ = built(written(folder, 20))
         build = written(folder, max(2, round(20 * arguments.seconds / sample)))
         built(build, *RUN)
-        bare, added, added_cpu = [], [], []
+        bare, run, added_cpu = [], [], []
         for pair in range(arguments.pairs):
             ways: list[tuple[str, ...]] = [(), RUN] if pair % 2 else [RUN, ()]
             found = {way: built(build, *way) for way in ways}
             bare.append(found[()][0])
-            added.append(found[RUN][0] - found[()][0])
+            run.append(found[RUN][0])
             added_cpu.append(found[RUN][1] - found[()][1])
     nothing = [taken([*RUN, "true"]) for _ in range(9)]
+    added = [with_it - without for with_it, without in zip(run, bare, strict=True)]
     low, middle, high = statistics.quantiles(added, n=4)
+    least = min(run) - min(bare)
     share = 100 * middle / statistics.median(bare)
     print(f"a build of {statistics.median(bare):.2f} s: {middle * 1e3:+.0f} ms ({share:+.2f} %), ", end="")
     print(f"quartiles {low * 1e3:+.0f} and {high * 1e3:+.0f} ms; CPU {statistics.median(added_cpu) * 1e3:+.0f} ms")
+    print(f"the least of each: {min(bare):.2f} s, {least * 1e3:+.0f} ms ({100 * least / min(bare):+.2f} %)")
     seconds, cpu = (statistics.median(values) for values in zip(*nothing, strict=True))
     print(f"`true`: {seconds * 1e3:.0f} ms, CPU {cpu * 1e3:.0f} ms; load now {os.getloadavg()[0]:.1f}")
 

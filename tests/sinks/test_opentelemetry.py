@@ -1,11 +1,14 @@
 """The OpenTelemetry sink: instruments of the API, read back through the SDK and from a real OTLP receiver."""
 
+import asyncio
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import grpc
+import httpx
 import pytest
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GRPCExporter
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -15,7 +18,10 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
+from carbon_sdk import Carbon, CarbonMiddleware
+from carbon_sdk.integrations.asgi import Receive, Scope, Send
 from carbon_sdk.sinks.opentelemetry import OpenTelemetrySink
+from carbon_sdk.testing import FakeMeter, FixedIntensity
 from tests.sinks.totals import standing, total, totals
 
 Export = metrics_service_pb2.ExportMetricsServiceRequest
@@ -169,3 +175,46 @@ def test_joules_arrive_over_grpc(grpc_receiver: tuple[str, list[Export]]) -> Non
     deliver(GRPCExporter(endpoint=address, insecure=True))
 
     assert joules_of(received) == {"shop": 2.5}
+
+
+async def test_a_receiver_that_never_answers_holds_up_neither_a_request_nor_a_window() -> None:
+    """It takes the first export and is silent; requests are answered and windows close all the same."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/metrics"
+    beside = InMemoryMetricReader()
+    exporter = HTTPExporter(endpoint=address, timeout=60)
+    provider = MeterProvider(
+        metric_readers=[PeriodicExportingMetricReader(exporter, export_interval_millis=10), beside],
+        shutdown_on_exit=False,
+    )
+    carbon = Carbon(
+        meters=[FakeMeter(20.0)],
+        provider=FixedIntensity(),
+        sinks={},
+        totals=[OpenTelemetrySink(provider)],
+        sample_interval_seconds=0.1,
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async with (
+        carbon,
+        asyncio.timeout(30),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(CarbonMiddleware(app, carbon=carbon)), base_url="http://test"
+        ) as client,
+    ):
+        await client.get("/a")
+        connection, _ = await asyncio.to_thread(silent.accept)
+        assert await asyncio.to_thread(connection.recv, 1), "an export waits for its answer"
+        answered = [(await client.get("/a")).status_code for _ in range(50)]
+        while sum(value for _, value in points(beside, "carbon.requests")) < 51:
+            await asyncio.sleep(0.02)
+    connection.close()
+    silent.close()
+    exporter.shutdown()  # try no more
+    await asyncio.to_thread(provider.shutdown)
+
+    assert answered == [204] * 50

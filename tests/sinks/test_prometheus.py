@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.sinks.prometheus import PrometheusSink
+from carbon_sdk.sinks.prometheus_counters import Counted
 from carbon_sdk.testing import FixedIntensity
 from tests.sinks.totals import standing, total, totals
 
@@ -64,6 +65,21 @@ def test_a_new_life_of_the_line_goes_on_where_the_last_one_ended() -> None:
     second.update(totals(total(package=6.0), instance="c" * 16))
 
     assert value(registry, "carbon_energy_joules_total", {**OWN, "domain": "package"}) == 13.0
+
+
+def test_a_counter_has_one_line_and_only_grows() -> None:
+    """No `_created` beside it, which would double the text; what would make it shrink is refused."""
+    registry = CollectorRegistry()
+    PrometheusSink(registry).update(totals(total(requests=3)))
+    counter = Counted().add("carbon_x_total", "X.", ("kind",)).labels("request")
+
+    assert b"carbon_requests_total{" in generate_latest(registry)
+    assert b"_created" not in generate_latest(registry)
+    with pytest.raises(ValueError, match="grow"):
+        counter.inc(-1.0)
+    with pytest.raises(ValueError, match="128"):
+        counter.inc(1.0, {"trace_id": "a" * 128})
+    assert counter.sample().value == 0.0
 
 
 def test_energy_that_was_never_read_has_no_line() -> None:
@@ -156,6 +172,7 @@ async def test_a_port_that_cannot_be_had_is_said(free_port: int) -> None:
 WORKER = """
 import sys
 from carbon_sdk.sinks.prometheus import PrometheusSink
+from carbon_sdk.sinks.prometheus_counters import Counted
 from carbon_sdk.testing import FixedIntensity
 from tests.sinks.totals import total, totals
 sink = PrometheusSink()

@@ -1,0 +1,106 @@
+"""Counters whose samples are kept ready between scrapes: labels are put together once, not at every scrape.
+
+They stand in prometheus_client's registry and are written by its exposition. There is no `_created` line, which would
+double the text.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from prometheus_client import Metric
+from prometheus_client.core import Exemplar, Sample
+
+LONGEST_EXEMPLAR = 128
+"""Characters of an exemplar's labels: OpenMetrics 1.0, Exemplars."""
+
+
+class SampledChild:
+    """One counter of a family: one set of label values."""
+
+    __slots__ = ("_exemplar", "_labels", "_lock", "_name", "_value")
+
+    def __init__(self, name: str, labels: dict[str, str], lock: threading.Lock) -> None:
+        self._name = name
+        self._labels = labels
+        self._lock = lock
+        self._value = 0.0
+        self._exemplar: Exemplar | None = None
+
+    def inc(self, amount: float, exemplar: dict[str, str] | None = None) -> None:
+        """Add to it.
+
+        Raises:
+            ValueError: The amount is negative, or the exemplar too long.
+        """
+        if amount < 0.0:
+            raise ValueError("counters only grow")
+        if exemplar and sum(len(name) + len(value) for name, value in exemplar.items()) > LONGEST_EXEMPLAR:
+            raise ValueError(f"an exemplar has at most {LONGEST_EXEMPLAR} characters")
+        with self._lock:
+            self._value += amount
+            if exemplar:
+                self._exemplar = Exemplar(exemplar, amount, time.time())
+
+    def sample(self) -> Sample:
+        """How it stands."""
+        return Sample(self._name, self._labels, self._value, None, self._exemplar)
+
+
+class SampledCounter:
+    """A family of counters.
+
+    Args:
+        name: With `_total`.
+        says: Its help text.
+        label_names: Of all its counters.
+        lock: Held while one moves or all are read.
+    """
+
+    def __init__(self, name: str, says: str, label_names: Sequence[str], lock: threading.Lock) -> None:
+        self._name = name
+        self._says = says
+        self._label_names = tuple(sorted(label_names))
+        self._order = tuple(label_names)
+        self._lock = lock
+        self._children: dict[tuple[str, ...], SampledChild] = {}
+
+    def labels(self, *values: str) -> SampledChild:
+        """The counter of these label values."""
+        child = self._children.get(values)
+        if child is None:
+            by_name = dict(zip(self._order, values, strict=True))
+            labels = {name: by_name[name] for name in self._label_names}  # sorted already where they are written
+            child = SampledChild(self._name, labels, self._lock)
+            with self._lock:
+                self._children[values] = child
+        return child
+
+    def family(self, *, empty: bool = False) -> Metric:
+        """As a registry takes it."""
+        metric = Metric(self._name.removesuffix("_total"), self._says, "counter")
+        if not empty:
+            with self._lock:
+                metric.samples = [child.sample() for child in self._children.values()]
+        return metric
+
+
+class Counted:
+    """The families of one registry; to be registered there once they are all made."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._families: list[SampledCounter] = []
+
+    def add(self, name: str, says: str, label_names: Sequence[str]) -> SampledCounter:
+        """One more family."""
+        self._families.append(SampledCounter(name, says, label_names, self._lock))
+        return self._families[-1]
+
+    def describe(self) -> Iterator[Metric]:
+        """The families' names, for the registry."""
+        return (family.family(empty=True) for family in self._families)
+
+    def collect(self) -> Iterator[Metric]:
+        """The families as they stand."""
+        return (family.family() for family in self._families)
