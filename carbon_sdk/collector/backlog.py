@@ -148,6 +148,13 @@ class Backlog:
             self._frame_records += len(group.table)
             self._change.notify_all()
 
+    def take_up(self, frame: int, group: Group) -> None:
+        """A group that an earlier process left on disk waits for the engine."""
+        with self._change:
+            self.records += len(group.table)
+            self.loaded = max(self.loaded, frame - 1) if not self._frames else self.loaded
+        self.put_frame(frame, group)
+
     # -- the engine's side
 
     def await_work(self, records: int, *, idle_seconds: float, linger_seconds: float) -> Work:

@@ -100,9 +100,10 @@ class Index:
     Args:
         limits: How many of each are taken.
         lookup: Finds instances, (project, instance), in the store.
+        whole: A group takes along every text that its records use, not the new ones alone: its frame stands for itself.
     """
 
-    def __init__(self, limits: Limits, lookup: Callable[[Sequence[Key]], Found]) -> None:
+    def __init__(self, limits: Limits, lookup: Callable[[Sequence[Key]], Found], *, whole: bool = False) -> None:
         self.accounts = Dictionary(
             "endpoints, jobs and spans in this service",
             limits.accounts,
@@ -115,6 +116,7 @@ class Index:
         self.heads = Heads(lookup=lookup, limit=limits.instances)
         self._texts = threading.Lock()
         self._taken: tuple[Sequence[tuple[int, str, Key]], ...] = ((), (), ())
+        self._whole: tuple[dict[int, tuple[int, str, Key]], ...] | None = ({}, {}, {}) if whole else None
 
     def number(self, project: str, batch: Batch) -> Numbered:
         """A batch with numbers instead of texts; rows for which there is no room are refused."""
@@ -185,9 +187,10 @@ class Index:
         numbers = {number for number, _, _ in moved}
         with self._texts:
             self._taken = tuple(part.hand_over() for part in (self.accounts, self.provenances, self.machines))
-        accounts, provenances, machines = self._taken
+        table = pa.Table.from_batches(parts, TABLE)
+        accounts, provenances, machines = self._taken if self._whole is None else self._used(table, self._whole)
         return Group(
-            table=pa.Table.from_batches(parts, TABLE),
+            table=table,
             accounts=accounts,
             provenances=provenances,
             machines=machines,
@@ -197,6 +200,17 @@ class Index:
                 if head.number in numbers
             ],
             heads=moved,
+        )
+
+    def _used(
+        self, table: pa.Table, known: tuple[dict[int, tuple[int, str, Key]], ...]
+    ) -> tuple[list[tuple[int, str, Key]], ...]:
+        for texts, taken in zip(known, self._taken, strict=True):
+            texts.update((row[0], row) for row in taken)
+        names = ("account_id", "provenance_id", "machine_id")
+        return tuple(
+            [texts[number] for number in table[name].unique().to_pylist()]
+            for texts, name in zip(known, names, strict=True)
         )
 
     def keep(self, frame: int, loaded: int) -> None:

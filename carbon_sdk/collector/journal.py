@@ -59,18 +59,20 @@ class Journal:
         self._sizes: dict[int, int] = {}
         self._next = 1
 
-    def open(self, loaded: int) -> Iterator[tuple[int, bytes]]:
+    def open(self, loaded: int | None) -> Iterator[tuple[int, bytes]]:
         """Read the frames after `loaded`, cut a torn end off, and make ready to append.
 
         Args:
-            loaded: Number of the last frame that the store holds.
+            loaded: Number of the last frame that the store holds; None where it does not say: all that are here then.
 
         Raises:
             StoreError: A frame is damaged that has whole ones behind it, or one is missing.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        last = loaded
         paths = self._segments()
+        if loaded is None:
+            loaded = int(paths[0].stem) - 1 if paths else 0
+        last = loaded
         for path in paths:
             for number, payload in self._frames(path, final=path == paths[-1]):
                 if number > last:

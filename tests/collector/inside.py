@@ -23,7 +23,7 @@ class Inside:
         client: Talks to the application.
     """
 
-    def __init__(self, store: DuckDBStore, client: httpx.AsyncClient) -> None:
+    def __init__(self, store: Any, client: httpx.AsyncClient) -> None:
         self.store = store
         self.client = client
 
@@ -47,14 +47,13 @@ class Inside:
 
 
 @asynccontextmanager
-async def inside(folder: Path, **given: Any) -> AsyncIterator[Inside]:
-    """An application on a folder.
+async def over(store: Any, folder: Path) -> AsyncIterator[Inside]:
+    """An application over an open store, which is closed at the end.
 
     Args:
-        folder: The store's.
-        given: Further arguments of the store.
+        store: The store.
+        folder: The collector's.
     """
-    store = DuckDBStore(folder, **given)
     app = create_app(store, Tokens(folder / "tokens.json"))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
@@ -62,3 +61,15 @@ async def inside(folder: Path, **given: Any) -> AsyncIterator[Inside]:
             yield Inside(store, client)
         finally:
             await store.aclose()
+
+
+@asynccontextmanager
+async def inside(folder: Path, **given: Any) -> AsyncIterator[Inside]:
+    """An application on a folder of the embedded store.
+
+    Args:
+        folder: The store's.
+        given: Further arguments of the store.
+    """
+    async with over(DuckDBStore(folder, **given), folder) as collector:
+        yield collector

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from carbon_sdk.collector.duckdb_store import DuckDBStore
 from carbon_sdk.collector.server import Serving, serve
 from carbon_sdk.emission import Emission
-from tests.collector.inside import inside
+from tests.collector.engines import Engine
 from tests.collector.service import DAYS, HOUR, emission
 
 pytestmark = pytest.mark.anyio
@@ -28,9 +28,9 @@ def of_both_scopes() -> list[Emission]:
     ]
 
 
-async def test_grams_of_two_scopes_are_never_one_number(tmp_path: Path) -> None:
+async def test_grams_of_two_scopes_are_never_one_number(engine: Engine) -> None:
     """Joules are added; whatever rests on a price is unknown as a sum, and each scope's own is there."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(*of_both_scopes())
         (row,) = (await collector.ask("/v1/reports/totals", detail="1"))["rows"]
         (direct,) = (await collector.ask("/v1/reports/totals", intensity_scope="direct"))["rows"]
@@ -42,9 +42,9 @@ async def test_grams_of_two_scopes_are_never_one_number(tmp_path: Path) -> None:
     assert (direct["emissions_g"], direct["idle_emissions_g"]) == (300.0, 30.0)
 
 
-async def test_a_heat_map_of_grams_is_one_for_each_scope(tmp_path: Path) -> None:
+async def test_a_heat_map_of_grams_is_one_for_each_scope(engine: Engine) -> None:
     """And one for all where joules are summed."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(*of_both_scopes())
         grams = (await collector.ask("/v1/heat-map"))["weekdays_from_monday"]
         joules = (await collector.ask("/v1/heat-map", measure="energy_joules"))["weekdays_from_monday"]
@@ -56,9 +56,9 @@ async def test_a_heat_map_of_grams_is_one_for_each_scope(tmp_path: Path) -> None
     assert joules["all"][HOUR.weekday()][HOUR.hour] == pytest.approx(7.2e6)
 
 
-async def test_the_order_by_grams_adds_no_scopes_either(tmp_path: Path) -> None:
+async def test_the_order_by_grams_adds_no_scopes_either(engine: Engine) -> None:
     """A service of 400 g and 300 g under two scopes does not stand above one of 500 g."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(*of_both_scopes(), emission(2, service="large", emissions_g=500.0))
         rows = (await collector.ask("/v1/reports/services"))["rows"]
 
@@ -80,10 +80,10 @@ async def test_the_order_by_grams_adds_no_scopes_either(tmp_path: Path) -> None:
     ],
 )
 async def test_records_are_found_by_what_figures_are_grouped_by(
-    tmp_path: Path, asked: dict[str, str], sequences: list[int]
+    engine: Engine, asked: dict[str, str], sequences: list[int]
 ) -> None:
     """Each figure can be followed to its records."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(
             emission(0),
             emission(1, root="GET /b", name="GET /b"),
@@ -95,9 +95,9 @@ async def test_records_are_found_by_what_figures_are_grouped_by(
     assert [json.loads(line)["sequence"] for line in lines.splitlines()] == sequences
 
 
-async def test_the_newest_intensity_of_each_service_and_zone_is_known(tmp_path: Path) -> None:
+async def test_the_newest_intensity_of_each_service_and_zone_is_known(engine: Engine) -> None:
     """Of two batches the later record counts, whichever came first; another signal stands apart; unknown is none."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(emission(1, intensity_g_per_kwh=310.0), emission(2, service="mail", zone="FR"))
         await collector.send(emission(0, instance="late", intensity_g_per_kwh=999.0))
         await collector.send(emission(3, intensity_signal="marginal", intensity_g_per_kwh=700.0))
@@ -114,9 +114,9 @@ async def test_the_newest_intensity_of_each_service_and_zone_is_known(tmp_path: 
     assert elsewhere == []
 
 
-async def test_records_have_no_domain_to_be_found_by(tmp_path: Path) -> None:
+async def test_records_have_no_domain_to_be_found_by(engine: Engine) -> None:
     """It says so."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         answer = await collector.client.get("/v1/records", params={**DAYS, "domain": "package"})
 
     assert answer.status_code == 400

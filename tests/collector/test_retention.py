@@ -1,6 +1,6 @@
 """What is summed up with age: single records go, and no total changes by it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from carbon_sdk.collector.duckdb_store import DuckDBStore
 from carbon_sdk.collector.duckdb_upkeep import Retention
 from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.report import REPORTS, Query
-from carbon_sdk.collector.store import NewPrice, QueryError, StoreError
+from carbon_sdk.collector.store import NewPrice, QueryError, Store, StoreError
 from carbon_sdk.emission import Emission
 from carbon_sdk.wire import to_json
+from tests.collector.engines import Engine
 from tests.collector.inside import inside
-from tests.collector.service import HOUR, emission
+from tests.collector.service import HOUR, LONG, emission
 
 EVER = Bounds(records=10_000, oldest_us=0, newest_us=2**62)
 MIDNIGHT = HOUR.replace(hour=0)
@@ -61,7 +62,7 @@ def made(draw: st.DrawFn) -> list[Emission]:
     return records
 
 
-async def answers(store: DuckDBStore) -> list[tuple[str, Sequence[Figure]]]:
+async def answers(store: Store) -> list[tuple[str, Sequence[Figure]]]:
     """Every report over all of the time, and the days of one."""
     days = tuple(START + timedelta(days=number) for number in range((END - START).days + 1))
     asked = [
@@ -88,17 +89,16 @@ def assert_equal(before: list[tuple[str, Sequence[Figure]]], after: list[tuple[s
             assert (one.repriced_g or {}) == pytest.approx(other.repriced_g or {}, rel=1e-9), name
 
 
-@settings(max_examples=12)
+@settings(max_examples=12 if LONG else 2)
 @given(records=made(), days=st.tuples(st.integers(1, 600), st.integers(1, 600)))
 def test_no_total_changes_by_age(
-    tmp_path_factory: pytest.TempPathFactory, records: list[Emission], days: tuple[int, int]
+    fresh: Callable[[], Awaitable[Engine]], records: list[Emission], days: tuple[int, int]
 ) -> None:
     """Records deleted, quarters summed into days, deltas into one: every report says what it said, twice over."""
     raw, fine = sorted(days)
 
     async def run() -> None:
-        kept = Retention(raw_days=raw, fine_days=fine, instance_days=600)
-        store = DuckDBStore(tmp_path_factory.mktemp("aged"), retention=kept)
+        store = await (await fresh()).store(raw_days=raw, fine_days=fine)
         try:
             for begin in range(0, len(records), 10):
                 lines = "\n".join(map(to_json, records[begin : begin + 10])).encode()
@@ -115,11 +115,12 @@ def test_no_total_changes_by_age(
     anyio.run(run)
 
 
-async def test_single_records_go_with_age_and_the_young_stay(tmp_path: Path) -> None:
+async def test_single_records_go_with_age_and_the_young_stay(engine: Engine) -> None:
     """Thirty days, counted in whole days."""
-    async with inside(tmp_path, retention=Retention(raw_days=30)) as collector:
+    async with engine.inside(raw_days=200) as collector:
         ages = (0, 29, 32, 100)
         await collector.send(*(emission(n, window_start=HOUR - timedelta(days=age)) for n, age in enumerate(ages)))
+    async with engine.inside(raw_days=30) as collector:
         await collector.store.retain()
         asked = {"from": (START).isoformat(), "to": END.isoformat()}
         lines = (await collector.ask("/v1/records", **asked)).splitlines()

@@ -1,12 +1,11 @@
 """One chain of calls over several services, added up by where it began or by who did the work, never by both."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.collector.inside import inside
+from tests.collector.engines import Engine
 from tests.collector.service import emission
 
 pytestmark = pytest.mark.anyio
@@ -14,11 +13,11 @@ pytestmark = pytest.mark.anyio
 CHECKOUT: dict[str, Any] = {"origin_service": "shop", "origin_endpoint": "POST /checkout"}
 
 
-async def test_a_checkout_is_the_sum_of_what_it_caused_in_each_service(tmp_path: Path) -> None:
+async def test_a_checkout_is_the_sum_of_what_it_caused_in_each_service(engine: Engine) -> None:
     """By root and by service the same joules, each once; who called by himself is his own root."""
     own = {"root": "POST /checkout", "name": "POST /checkout"}
     price = {"service": "price", "root": "GET /price", "name": "GET /price"}
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(
             emission(0, joules=1.0, **own),
             emission(1, joules=2.0, service="cart", **CHECKOUT),

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from carbon_sdk.emission import Emission
-from tests.collector.inside import inside
+from tests.collector.engines import Engine
 from tests.collector.service import HOUR, Collector, emission
 
 pytestmark = pytest.mark.anyio
@@ -18,9 +17,9 @@ def spoken(sequence: int, *, root: str = "POST /chat", name: str | None = None, 
     return emission(sequence, root=root, name=name or root, **fields)
 
 
-async def test_a_report_has_grams_for_each_unit_of_an_endpoint(tmp_path: Path) -> None:
+async def test_a_report_has_grams_for_each_unit_of_an_endpoint(engine: Engine) -> None:
     """The grams are all of the endpoint's, whichever of its spans has counted; and so in each bucket of time."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(
             spoken(0, emissions_g=1.0, requests=4),
             spoken(1, name="generate", kind="span", requests=0, emissions_g=3.0, units={"tokens": 800.0}),
@@ -45,9 +44,9 @@ async def test_a_report_has_grams_for_each_unit_of_an_endpoint(tmp_path: Path) -
     assert "units tokens" in csv.splitlines()[0]
 
 
-async def test_grams_of_two_scopes_have_no_grams_for_each_unit(tmp_path: Path) -> None:
+async def test_grams_of_two_scopes_have_no_grams_for_each_unit(engine: Engine) -> None:
     """They are not one number."""
-    async with inside(tmp_path) as collector:
+    async with engine.inside() as collector:
         await collector.send(
             spoken(0, units={"tokens": 10.0}), spoken(1, units={"tokens": 10.0}, intensity_scope="direct")
         )

@@ -1,0 +1,104 @@
+"""A real ClickHouse: Debian's server, started on loopback with a configuration of its own."""
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+
+PROGRAM = shutil.which("clickhouse-server")
+"""None where it is not installed: Debian's package is `clickhouse-server`."""
+_CONFIG = """<?xml version="1.0"?>
+<yandex>
+    <logger><level>warning</level><log>{folder}/log</log><errorlog>{folder}/errors</errorlog></logger>
+    <http_port>{port}</http_port>
+    <tcp_port>{native}</tcp_port>
+    <listen_host>127.0.0.1</listen_host>
+    <mark_cache_size>67108864</mark_cache_size>
+    <path>{folder}/data/</path>
+    <tmp_path>{folder}/tmp/</tmp_path>
+    <user_files_path>{folder}/files/</user_files_path>
+    <users_config>{folder}/users.xml</users_config>
+    <default_profile>default</default_profile>
+    <default_database>default</default_database>
+    <timezone>UTC</timezone>
+    <merge_tree><parts_to_delay_insert>1000</parts_to_delay_insert></merge_tree>
+</yandex>
+"""
+_USERS = """<?xml version="1.0"?>
+<yandex>
+    <profiles><default><max_threads>2</max_threads><log_queries>0</log_queries></default></profiles>
+    <users><default>
+        <password>{password}</password><networks><ip>127.0.0.1</ip></networks>
+        <profile>default</profile><quota>default</quota>
+    </default></users>
+    <quotas><default></default></quotas>
+</yandex>
+"""
+PASSWORD = "watt's in it"
+
+
+class ClickHouse:
+    """One server, made and started by its constructor; `start` starts it again.
+
+    Args:
+        folder: Where it keeps everything.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True)
+        self.port, native = _free_port(), _free_port()
+        (folder / "config.xml").write_text(_CONFIG.format(folder=folder, port=self.port, native=native))
+        (folder / "users.xml").write_text(_USERS.format(password=PASSWORD))
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        assert PROGRAM is not None
+        self.process = subprocess.Popen(
+            [PROGRAM, f"--config-file={self.folder / 'config.xml'}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+        )
+        for _ in range(300):
+            assert self.process.poll() is None, (self.folder / "errors").read_text()[-2000:]
+            try:
+                if httpx.get(self.url, trust_env=False).status_code == 200:
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise AssertionError("ClickHouse did not answer within 30 s")
+
+    def query(self, text: str) -> str:
+        """The answer to a statement."""
+        answer = httpx.post(self.url, content=text.encode(), auth=("default", PASSWORD), trust_env=False, timeout=60.0)
+        assert answer.status_code == 200, answer.text
+        return answer.text.strip()
+
+    def kill(self) -> None:
+        """End it as a power cut does to a process."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
