@@ -54,7 +54,7 @@ class Carbon:
         totals: Sinks that take running totals at each window.
         on_budget_exceeded: Called on carbon_sdk's own thread with a budget's standing, where the event
             `carbon.budget_exceeded` is logged too.
-        timing: The clocks by which providers are asked and waited for.
+        timing: The clocks by which providers are asked and waited for, and steps are clocked.
         arguments: Fields of `Settings`, above the environment.
 
     Raises:
@@ -75,13 +75,17 @@ class Carbon:
     ) -> None:
         self.settings = settings if settings is not None else from_environment(**arguments)
         self.log = Log(to_host())
-        self.clock = Clock(on_error=self.log.fault)
+        self.timing = timing or Timing()
+        self.clock = Clock(
+            on_error=self.log.fault,
+            monotonic_ns=self.timing.monotonic_ns,
+            thread_time_ns=self.timing.thread_time_ns,
+        )
         self.meters = meters
         self.provider = provider
         self.sinks = sinks
         self.totals = totals
         self.on_budget_exceeded = on_budget_exceeded
-        self.timing = timing or Timing()
         self.forgiving = False
         """A setting that cannot be used is told once and left at its default, instead of raised."""
         self._lock = threading.Lock()
@@ -415,7 +419,7 @@ def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Resu
         if carbon.disabled:
             return await main
         carbon.clock.follow_loop()
-        return cast(Result, await drive(main, nobody()))
+        return cast(Result, await drive(main, nobody(carbon.log.fault)))
 
     try:
         return asyncio.run(measured(), debug=debug)

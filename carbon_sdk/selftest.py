@@ -6,13 +6,12 @@ is what the ledger booked to it, not what is left over: a sum that is equal says
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import fsum
 from typing import cast
 
-from carbon_sdk.cpu.clock import Account, Clock, Tally, drive
+from carbon_sdk.cpu.clock import Account, Clock, drive, nobody
 from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, IdleRule, Meter, Method
 from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.spans.ledger import BACKGROUND, IdlePower, Ledger, Page
@@ -196,7 +195,7 @@ async def _both(clock: Clock, seconds: float) -> Sequence[_Burned]:
     async def together() -> Sequence[_Burned]:
         return await asyncio.gather(*(burn(name, turn) for name, turn in TURN_SECONDS.items()))
 
-    return cast(Sequence[_Burned], await drive(together(), Tally(None, deque(maxlen=1))))
+    return cast(Sequence[_Burned], await drive(together(), nobody(clock.on_error)))
 
 
 def _turn(seconds: float) -> float:

@@ -1,4 +1,5 @@
-"""The clocks that asking goes by: what time it is, how to wait, and the chance that spreads questions of many machines.
+"""The clocks: by which providers are asked and waited for, by which steps are clocked, and the chance that spreads
+questions of many machines.
 
 A test hands in its own, so that a day of failures takes a moment.
 """
@@ -24,9 +25,13 @@ class Timing:
         monotonic: Seconds that only go forward: pauses.
         sleep: Waits for so many seconds.
         chance: Random numbers from 0 to 1.
+        monotonic_ns: Monotonic nanoseconds, by which steps are clocked.
+        thread_time_ns: CPU nanoseconds of the calling thread, by which long steps are.
     """
 
     utcnow: Callable[[], datetime] = _utcnow
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     chance: Callable[[], float] = random.random
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    thread_time_ns: Callable[[], int] = time.thread_time_ns

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from carbon_sdk.cpu import tree
 from carbon_sdk.cpu.driver import LOCK, Owner
+from carbon_sdk.cpu.faults import Touched
 from carbon_sdk.cpu.handover import Listener
 
 SUPPORTED = sys.platform == "linux"
@@ -52,12 +53,10 @@ class Children:
 
     Args:
         touched: The clock's; an owner with another is nobody of ours.
-        on_error: Told of an error of ours: where, and what.
     """
 
-    def __init__(self, touched: "deque[Owner]", on_error: Callable[[str, BaseException], None]) -> None:
+    def __init__(self, touched: Touched) -> None:
         self.touched = touched
-        self._on_error = on_error
         self._living: dict[int, Child] = {}
         self._ended: deque[Child] = deque()
         self._listener: Listener | None = None
@@ -166,10 +165,6 @@ class Children:
                 if child is not None and child.final_ns is None:
                     child.final_ns = max(used_ns, child.live_ns)
 
-    def fault(self, exc: BaseException) -> None:
-        """Count an error of ours."""
-        self._on_error("cpu.children", exc)
-
 
 RUNNING: list[Children] = []
 """Those of the clocks that run: one, as a rule."""
@@ -181,8 +176,9 @@ def started(pid: int, owner: Owner) -> None:
         if children.touched is owner.touched:
             try:
                 children.add(pid, owner)
-            except Exception as exc:  # an error of ours never reaches the app
-                children.fault(exc)
+            except Exception as exc:
+                if not owner.spoil("cpu.children", exc):
+                    raise
 
 
 def ending(pid: int, *, wait: bool) -> None:
@@ -190,8 +186,9 @@ def ending(pid: int, *, wait: bool) -> None:
     for children in RUNNING:
         try:
             children.settle(pid, wait=wait)
-        except Exception as exc:  # an error of ours never reaches the app
-            children.fault(exc)
+        except Exception as exc:
+            if not children.touched.fault("cpu.children", exc):
+                raise
 
 
 @functools.cache

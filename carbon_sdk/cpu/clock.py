@@ -5,7 +5,6 @@ import operator
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 
 from carbon_sdk.cpu import handover, watch
@@ -25,7 +24,10 @@ from carbon_sdk.cpu.driver import (
     current,
     drive,
     nobody,
+    read_by,
+    undriven,
 )
+from carbon_sdk.cpu.faults import OnError, Touched
 from carbon_sdk.cpu.hooks import bound, follow_callbacks, follow_children, follow_tasks, follow_threads
 from carbon_sdk.cpu.tasks import TaskFactory, followed
 from carbon_sdk.cpu.watch import Watch, follow, in_loop
@@ -48,6 +50,7 @@ __all__ = [
     "Slot",
     "SpanUse",
     "Tally",
+    "Touched",
     "Use",
     "Watch",
     "bound",
@@ -57,6 +60,7 @@ __all__ = [
     "followed",
     "in_loop",
     "nobody",
+    "undriven",
 ]
 
 
@@ -70,9 +74,20 @@ class Clock:
     Args:
         maximum_accounts: Accounts of names that the app did not fix beforehand; what comes later is `other`.
         on_error: Told of an error of ours: where, and what.
+        monotonic_ns: Monotonic nanoseconds: what steps are clocked by.
+        thread_time_ns: CPU nanoseconds of the calling thread.
     """
 
-    def __init__(self, *, maximum_accounts: int = 1000, on_error: Callable[[str, BaseException], None]) -> None:
+    def __init__(
+        self,
+        *,
+        maximum_accounts: int = 1000,
+        on_error: OnError,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        thread_time_ns: Callable[[], int] = time.thread_time_ns,
+    ) -> None:
+        self.monotonic_ns = monotonic_ns
+        self.thread_time_ns = thread_time_ns
         self._maximum_accounts = maximum_accounts
         self.on_error = on_error
         self._lock = threading.Lock()
@@ -80,8 +95,8 @@ class Clock:
         self._reset()
 
     def _reset(self) -> None:
-        self.touched: deque[Owner] = deque()
-        self._children = Children(self.touched, self.on_error)
+        self.touched = Touched(self.on_error)
+        self._children = Children(self.touched)
         self._accounts: dict[Account, Account] = {}
         self._units: set[str] = set()
         self._gpu_open: dict[Tally, None] = {}
@@ -97,12 +112,13 @@ class Clock:
     def start(self) -> None:
         """Follow threads, and the tasks of the running loop; a second call does nothing more."""
         with self._lock:
-            follow_threads()
-            follow_children()
+            self._put(follow_threads)
+            self._put(follow_children)
             if not self.running:
                 self._process_ns = time.process_time_ns()
                 self._children.start()
                 self.started_ns = time.monotonic_ns()
+                read_by(self.monotonic_ns, self.thread_time_ns)
                 self.running = True
             if sys.version_info >= (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)():
                 self.on_error("cpu", RuntimeError("free-threaded Python is not supported yet; shares may be wrong"))
@@ -111,6 +127,7 @@ class Clock:
         """Follow nobody from now on."""
         with self._lock:
             self.running = False
+            read_by(time.monotonic_ns, time.thread_time_ns)
             self._children.stop()
             for factory in self._factories:
                 factory.active = False
@@ -119,7 +136,7 @@ class Clock:
             for slot in _slots():
                 slot.follow(None, None)
 
-    def after_fork(self, *, on_error: Callable[[str, BaseException], None]) -> None:
+    def after_fork(self, *, on_error: OnError) -> None:
         """In a child: forget everything of the parent."""
         self.on_error = on_error
         self._lock = threading.Lock()
@@ -150,12 +167,20 @@ class Clock:
         with self._lock:
             factory = follow_tasks(loop)
             if every_task and factory.otherwise is None:
-                factory.otherwise = nobody()
+                factory.otherwise = nobody(self.on_error)
             if factory not in self._factories:
                 self._factories.append(factory)
-        follow_threads()
-        follow_callbacks()
+        self._put(follow_threads)
+        self._put(follow_callbacks)
         slot.follow(loop, self)
+
+    def _put(self, hook: Callable[[], None]) -> None:
+        """Wrap some foreign names; those of a version that has other ones are not followed, and that is told."""
+        try:
+            hook()
+        except Exception as exc:
+            if not self.touched.fault("cpu.hooks", exc):
+                raise
 
     def account(self, account: Account, *, known: bool = False) -> Account:
         """The account itself, or `other` when there are too many.
@@ -181,7 +206,7 @@ class Clock:
 
     def move_gpu(self, tally: Tally | None, *, opened: bool = False) -> None:
         """Divide the time since the last move evenly among the spans that use a GPU, then let one open or end."""
-        now_ns = time.monotonic_ns()
+        now_ns = self.monotonic_ns()
         with self._lock:
             part = (now_ns - self._gpu_moment_ns) / max(len(self._gpu_open), 1)
             for each in self._gpu_open:
@@ -221,7 +246,7 @@ class Clock:
         for slot in slots:
             owner = slot.owner
             if owner is not None and owner.touched is self.touched:
-                open_ns[owner] = open_ns.get(owner, 0) + slot.open_ns()
+                open_ns[owner] = open_ns.get(owner, 0) + self._open_ns(slot)
         accounts: dict[Account, Use] = {}
         spans: list[SpanUse] = []
         waiting: list[Owner] = []
@@ -230,21 +255,31 @@ class Clock:
             if id(owner) in seen:
                 continue
             seen.add(id(owner))
-            account = owner.resolve()
-            if account is None:
-                if not owner.ended:
-                    waiting.append(owner)
-                continue
-            owner.dirty = False
             gpu_seconds = gpu.get(owner, 0.0) / 1e9 if isinstance(owner, Tally) else 0.0
-            self._take(owner, account, open_ns.get(owner, 0), gpu_seconds, accounts, spans)
-            accounts[account].approximate |= owner in inexact
+            try:
+                account = owner.resolve()
+                if account is not None:
+                    owner.dirty = False
+                    self._take(owner, account, open_ns.get(owner, 0), gpu_seconds, accounts, spans)
+                    accounts[account].approximate |= owner in inexact
+            except Exception as exc:  # the others' books close all the same
+                owner.spoil("cpu.cut", exc)
+                account = None
+            if account is None and not owner.ended:
+                waiting.append(owner)
         self.touched.extend(waiting)
         now_ns = time.process_time_ns()
         process_ns, self._process_ns = now_ns - self._process_ns, now_ns
         self._take_own(accounts)
         used = (process_ns + children_ns) / 1e9
         return Cut(accounts=accounts, spans=spans, process_cpu_seconds=used, late_cpu_seconds=0.0)
+
+    def _open_ns(self, slot: Slot) -> int:
+        try:
+            return slot.open_ns()
+        except Exception as exc:  # it is booked when the stretch ends
+            self.touched.fault("cpu.cut", exc)
+            return 0
 
     def _drained(self) -> list[Owner]:
         drained = []
@@ -267,6 +302,9 @@ class Clock:
             owner.taken_ns += given_ns
         if isinstance(owner, Tally):
             _take_counts(owner, use)
+        use.approximate |= owner.approximate
+        if owner.shown is None:  # an endpoint's tally goes on: what has spoilt one window does not spoil the next
+            owner.approximate = False
         use.cpu_seconds += given_ns / 1e9
         use.gpu_seconds += gpu_seconds
         if owner.shown is not None:
@@ -275,7 +313,7 @@ class Clock:
     def _take_own(self, accounts: dict[Account, Use]) -> None:
         if self._own_ns is None or threading.get_ident() != self._own_thread:
             return
-        now_ns = time.thread_time_ns()
+        now_ns = self.thread_time_ns()
         accounts[SDK] = Use(cpu_seconds=(now_ns - self._own_ns) / 1e9)
         self._own_ns = now_ns
 
@@ -296,7 +334,6 @@ def _take_counts(tally: Tally, use: Use) -> None:
     use.retries += retries
     use.duration_seconds += duration_ns / 1e9
     tally.taken = counted
-    use.approximate |= tally.approximate
     for unit, amount in list(tally.units.items()):
         use.units[unit] = use.units.get(unit, 0.0) + amount - tally.taken_units.get(unit, 0.0)
         tally.taken_units[unit] = amount

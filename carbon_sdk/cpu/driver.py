@@ -14,19 +14,25 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import ContextVar
 from types import coroutine
 from typing import Any
 
 from carbon_sdk.cpu.accounts import Account, Outcome
+from carbon_sdk.cpu.faults import OnError, Touched
 
 LONG_NS = 100_000  # shorter stretches are booked by the wall clock: a scheduler's slice is 3 ms and more
 STALE_NS = 1_000_000  # without it, CPU used outside spans overcharges by 100 % on a shared core
 
-monotonic_ns = time.monotonic_ns
-thread_time_ns = time.thread_time_ns
+monotonic_ns: Callable[[], int] = time.monotonic_ns
+thread_time_ns: Callable[[], int] = time.thread_time_ns
+
+
+def read_by(monotonic: Callable[[], int], thread_time: Callable[[], int]) -> None:
+    """Read these clocks from now on: they are the process's, as its threads are, whoever measures."""
+    global monotonic_ns, thread_time_ns  # looked up as globals, at the price of a constant
+    monotonic_ns, thread_time_ns = monotonic, thread_time
 
 
 class Owner:
@@ -41,9 +47,20 @@ class Owner:
         slot: The slot of the thread that it was made on.
     """
 
-    __slots__ = ("account", "dirty", "ended", "nested_ns", "ns", "other_ns", "slot", "taken_ns", "touched")
+    __slots__ = (
+        "account",
+        "approximate",
+        "dirty",
+        "ended",
+        "nested_ns",
+        "ns",
+        "other_ns",
+        "slot",
+        "taken_ns",
+        "touched",
+    )
 
-    def __init__(self, account: Account | None, touched: "deque[Owner]", slot: "Slot") -> None:
+    def __init__(self, account: Account | None, touched: Touched, slot: "Slot") -> None:
         self.account = account
         self.touched = touched
         self.slot = slot
@@ -51,6 +68,7 @@ class Owner:
         self.other_ns = 0
         self.nested_ns = 0  # what spans used that were opened in it and have ended; it is in their books, not in its
         self.taken_ns = 0
+        self.approximate = False
         self.dirty = False
         self.ended = False
 
@@ -73,6 +91,19 @@ class Owner:
         """Where it counts, if that is known by now."""
         return self.account
 
+    def spoil(self, where: str, exc: Exception) -> bool:
+        """Something of ours has failed around its code: its figures are not exact, and the code goes on.
+
+        Args:
+            where: What failed.
+            exc: With what.
+
+        Returns:
+            False where the exception is the app's, and has to be raised again.
+        """
+        self.approximate = True
+        return self.touched.fault(where, exc)
+
 
 class Tally(Owner):
     """An owner that also counts what has ended: of a span, or of an endpoint on one thread.
@@ -83,7 +114,6 @@ class Tally(Owner):
     """
 
     __slots__ = (
-        "approximate",
         "cancelled",
         "duration_ns",
         "errors",
@@ -97,12 +127,11 @@ class Tally(Owner):
         "units",
     )
 
-    def __init__(self, account: Account | None, touched: "deque[Owner]") -> None:
+    def __init__(self, account: Account | None, touched: Touched) -> None:
         super().__init__(account, touched, THREAD.slot)
         self.requests = self.errors = self.timeouts = self.cancelled = self.retries = 0
         self.duration_ns = 0
         self.taken = (0, 0, 0, 0, 0, 0)
-        self.approximate = False
         self.outer: Owner | None = None  # of a span: who owned its thread before it
         self.span: object = None
         self.units: dict[str, float] = {}
@@ -169,9 +198,13 @@ class Slot:
 
     def begin_thread(self) -> None:
         """Take the first reading of the calling thread: a new one, or the one that goes on in a forked child."""
-        self.reread(monotonic_ns())
-        read = getattr(time, "pthread_getcpuclockid", None)
-        self.clock_id = int(read(threading.get_ident())) if read is not None else None
+        self.clock_id: int | None = None
+        try:
+            self.reread(monotonic_ns())
+            read = getattr(time, "pthread_getcpuclockid", None)
+            self.clock_id = int(read(threading.get_ident())) if read is not None else None
+        except Exception:  # read anew when a stretch begins, which tells if that fails too
+            self.cpu_ns = self.read_ns = self.booked_ns = 0
         with SLOTS_LOCK:
             SLOTS.add(self)
 
@@ -215,11 +248,31 @@ class Slot:
 
     def switch(self, owner: Owner | None) -> Owner | None:
         """Close the running stretch and begin one of another owner; answers who ran until now."""
-        now_ns = monotonic_ns()
         before = self.owner
-        self.close(now_ns)
-        self.begin(owner, now_ns)
+        try:
+            now_ns = monotonic_ns()
+            self.close(now_ns)
+            self.begin(owner, now_ns)
+        except Exception as exc:
+            if not self.lose(exc, before, owner):
+                raise
         return before
+
+    def lose(self, exc: Exception, *owners: Owner | None) -> bool:
+        """A clock could not be read: what runs is nobody's until the next stretch begins.
+
+        Args:
+            exc: What came of it.
+            owners: Of the stretch that should have ended, and of the one that should have begun.
+
+        Returns:
+            False where the exception is the app's, and has to be raised again.
+        """
+        self.owner = None
+        known = [owner for owner in owners if owner is not None]
+        for owner in known:
+            owner.approximate = True
+        return not known or known[0].touched.fault("cpu.clock", exc)
 
     def open_ns(self) -> int:
         """CPU nanoseconds of the running stretch so far, read from any thread."""
@@ -303,20 +356,26 @@ def outlasting(owner: Owner, whose: Owner) -> Owner:
     return owner
 
 
-def nobody() -> Owner:
+def nobody(on_error: OnError) -> Owner:
     """Owns the steps of a task on this thread while no span is open in it: nobody asks what it was given."""
-    return Owner(None, deque(maxlen=1), THREAD.slot)
+    return Owner(None, Touched(on_error, maximum=1), THREAD.slot)
 
 
 NOT_STARTED = object()
+LOST = Owner.__new__(Owner)
+"""Stands where a step's end could not be read: the coroutine goes on, and nobody clocks it any more."""
+LOST.ended = True
 
 
 @coroutine
-def drive(inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_STARTED) -> Generator[Any, Any, Any]:
+def drive(  # noqa: PLR0912, PLR0915  # as the last sentence below says
+    inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_STARTED
+) -> Generator[Any, Any, Any]:
     """Run a coroutine, each of its steps booked to its owner.
 
-    A span that a step leaves open owns the steps after it. Exceptions, cancellation and closing pass through. The dozen
-    lines that begin and end a step stand here and not in functions: two calls would cost a step a third of its price.
+    A span that a step leaves open owns the steps after it. Exceptions, cancellation and closing pass through. Where a
+    clock cannot be read, the coroutine goes on without us. The dozen lines that begin and end a step stand here and not
+    in functions: two calls would cost a step a third of its price.
 
     Args:
         inner: The coroutine.
@@ -338,15 +397,22 @@ def drive(inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_
             except BaseException as exc:  # cancellation, `throw`, `close`: all of it is the inner one's to see
                 thrown = exc
         if owner is not whose and owner.ended:
+            if owner is LOST:
+                break
             owner = outlasting(owner, whose)
         slot = THREAD.slot
         outer = slot.owner
         driven = slot.driven
-        now_ns = monotonic_ns()
-        if outer is not None:
-            slot.close(now_ns)
-        if now_ns - slot.read_ns > STALE_NS:
-            slot.reread(now_ns)
+        try:
+            now_ns = monotonic_ns()
+            if outer is not None:
+                slot.close(now_ns)
+            if now_ns - slot.read_ns > STALE_NS:
+                slot.reread(now_ns)
+        except Exception as exc:
+            if not slot.lose(exc, owner, outer):
+                thrown = exc
+            break
         slot.owner = owner
         slot.driven = True
         slot.start_ns = now_ns
@@ -356,18 +422,56 @@ def drive(inner: Coroutine[Any, Any, Any], owner: Owner, waiting_for: Any = NOT_
             return stop.value
         finally:
             thrown = None
-            now_ns = monotonic_ns()
-            running = slot.owner
-            stretch_ns = now_ns - slot.start_ns
-            if running is not None and running.slot is slot and stretch_ns < LONG_NS:  # as `slot.close` does
-                slot.booked_ns += stretch_ns
-                slot.total_ns += stretch_ns
-                running.ns += stretch_ns
-                if not running.dirty:
-                    running.touch()
-            else:
-                slot.close(now_ns)
-            owner = running or owner
             slot.driven = driven
-            slot.owner = outer
-            slot.start_ns = now_ns
+            running = slot.owner
+            try:
+                now_ns = monotonic_ns()
+                stretch_ns = now_ns - slot.start_ns
+                if running is not None and running.slot is slot and stretch_ns < LONG_NS:  # as `slot.close` does
+                    slot.booked_ns += stretch_ns
+                    slot.total_ns += stretch_ns
+                    running.ns += stretch_ns
+                    if not running.dirty:
+                        running.touch()
+                else:
+                    slot.close(now_ns)
+                owner = running or owner
+                slot.owner = outer
+                slot.start_ns = now_ns
+            except Exception as exc:
+                ours, owner = slot.lose(exc, running or owner, outer), LOST
+                if not ours:
+                    raise
+    return (yield from undriven(inner, value=value, thrown=thrown))
+
+
+@coroutine
+def undriven(
+    inner: Coroutine[Any, Any, Any],
+    waiting_for: Any = NOT_STARTED,
+    *,
+    value: Any = None,
+    thrown: BaseException | None = None,
+) -> Generator[Any, Any, Any]:
+    """Run what is left of a coroutine as its loop would without us.
+
+    Args:
+        inner: The coroutine.
+        waiting_for: What it suspended on; its next step is taken at once where it did not.
+        value: What that step is sent.
+        thrown: What is thrown in instead.
+
+    Returns:
+        What the coroutine returns.
+    """
+    while True:
+        if waiting_for is not NOT_STARTED:
+            value = thrown = None
+            try:
+                value = yield waiting_for
+            except BaseException as exc:
+                thrown = exc
+        try:
+            waiting_for = inner.send(value) if thrown is None else inner.throw(thrown)
+        except StopIteration as stop:
+            return stop.value

@@ -77,17 +77,27 @@ def _wrap_start() -> None:
     @functools.wraps(start)
     def start_bound(self: threading.Thread) -> None:
         owner = current()
-        if owner is not None and not _serves_others(self):
-            run = bound(self.run, owner)
-
-            def run_once() -> None:
-                del self.run  # or the thread would refer to itself, and wait for the garbage collector
-                run()
-
-            self.run = run_once  # type: ignore[method-assign]
+        if owner is not None:
+            try:
+                _bind_run(self, owner)
+            except Exception as exc:
+                if not owner.spoil("cpu.threads", exc):
+                    raise
         start(self)
 
     threading.Thread.start = start_bound  # type: ignore[method-assign]
+
+
+def _bind_run(thread: threading.Thread, owner: Owner) -> None:
+    if _serves_others(thread):
+        return
+    run = bound(thread.run, owner)
+
+    def run_once() -> None:
+        del thread.run  # or the thread would refer to itself, and wait for the garbage collector
+        run()
+
+    thread.run = run_once  # type: ignore[method-assign]
 
 
 def _serves_others(thread: threading.Thread) -> bool:

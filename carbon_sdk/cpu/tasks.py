@@ -36,7 +36,11 @@ class TaskFactory:
         """The loop's factory."""
         owner = THREAD.slot.owner or current() or self.otherwise
         if owner is not None and self.active and (type(coro) is CoroutineType or asyncio.iscoroutine(coro)):
-            coro = followed(coro, owner)
+            try:
+                coro = followed(coro, owner)
+            except Exception as exc:
+                if not owner.spoil("cpu.tasks", exc):
+                    raise
         if self.before is not None:
             return self.before(loop, coro, **options)
         return asyncio.Task(coro, loop=loop, **options)

@@ -15,10 +15,12 @@ from types import CodeType, FrameType
 from typing import Any
 
 from carbon_sdk.cpu.driver import THREAD, Owner, Slot
+from carbon_sdk.cpu.faults import Touched
 
 _monitoring: Any = getattr(sys, "monitoring", None)
 TOOL_IDS = (4, 3)
 """Those that are nobody's by name (library reference, sys.monitoring)."""
+TOOL = "carbon_sdk"
 COROUTINE = inspect.CO_COROUTINE | inspect.CO_ITERABLE_COROUTINE | inspect.CO_ASYNC_GENERATOR
 PASSED_ON = "async_generator_wrapped_value"
 """What an asynchronous generator yields to its consumer, and not to the loop: CPython's own name of the type."""
@@ -43,11 +45,13 @@ class Watch:
     Args:
         frame: The outermost one of the coroutines that run.
         slot: Of the thread that they run on.
+        touched: Of the span's clock.
     """
 
-    __slots__ = ("_before", "_driven", "_frames", "_owner", "_slot", "running", "spans")
+    __slots__ = ("_before", "_driven", "_frames", "_owner", "_slot", "_touched", "running", "spans")
 
-    def __init__(self, frame: FrameType, slot: Slot) -> None:
+    def __init__(self, frame: FrameType, slot: Slot, touched: Touched) -> None:
+        self._touched = touched
         self.spans = 0
         self.running = True
         self._owner: Owner | None = None
@@ -55,9 +59,9 @@ class Watch:
         self._before: Owner | None = slot.owner
         self._driven = slot.driven
         self._frames = [frame]
+        _tell(frame.f_code, 1)  # it may fail, and nothing is changed yet
         slot.driven = self
         _watched[frame] = self
-        _tell(frame.f_code, 1)
 
     @property
     def frame(self) -> FrameType:
@@ -87,7 +91,7 @@ class Watch:
             if frame not in _watched:
                 self._frames.append(frame)
                 _watched[frame] = self
-                _tell(frame.f_code, 1)
+                self._tell(frame.f_code, 1)
 
     def release(self, owner: Owner | None, outer: Owner | None) -> bool:
         """A span of its has ended; with the last one it ends too.
@@ -123,8 +127,15 @@ class Watch:
     def _let_go(self, kept: int) -> None:
         for frame in self._frames[kept:]:
             if _watched.pop(frame, None) is not None:
-                _tell(frame.f_code, -1)
+                self._tell(frame.f_code, -1)
         del self._frames[kept:]
+
+    def _tell(self, code: CodeType, more: int) -> None:
+        try:
+            _tell(code, more)
+        except Exception as exc:  # somebody else has given our tool's id away
+            if not self._touched.fault("cpu.watch", exc):
+                raise
 
 
 def in_loop() -> bool:
@@ -132,12 +143,13 @@ def in_loop() -> bool:
     return asyncio._get_running_loop() is not None  # the public one raises, which costs ten times that
 
 
-def follow(frame: FrameType | None, slot: Slot) -> Watch | bool:
+def follow(frame: FrameType | None, slot: Slot, touched: Touched) -> Watch | bool:
     """Who takes the slot's owner along when the running code suspends.
 
     Args:
         frame: The caller's.
         slot: Of the calling thread.
+        touched: Of the span's clock.
 
     Returns:
         A watch, to be released; true where there is no need of one; false where nobody can tell.
@@ -150,11 +162,11 @@ def follow(frame: FrameType | None, slot: Slot) -> Watch | bool:
         pass
     if outermost is None:
         return not (in_loop() and asyncio.current_task() is not None)  # its coroutine has no frame: not of Python
-    if _tool is None and not _take_tool():
+    if not _has_tool() and not _take_tool():
         return False
     known = _watched.get(outermost)
     if known is None:
-        return Watch(outermost, slot)
+        return Watch(outermost, slot, touched)
     if known.frame is not outermost:
         return False
     known.resume()  # a step that was not seen to begin
@@ -166,12 +178,17 @@ def stop() -> None:
     global _tool  # noqa: PLW0603
     for each in list(_watched.values()):
         each.abandon()
-    if _tool is not None:
+    if _has_tool():
         _monitoring.set_events(_tool, 0)
         for event in _callbacks():
             _monitoring.register_callback(_tool, event, None)
         _monitoring.free_tool_id(_tool)
-        _tool = None
+    _tool = None
+
+
+def _has_tool() -> bool:
+    """Anybody may give an id away, or take one that was."""
+    return _tool is not None and _monitoring.get_tool(_tool) == TOOL
 
 
 def _take_tool() -> bool:
@@ -181,11 +198,13 @@ def _take_tool() -> bool:
     free = [number for number in TOOL_IDS if _monitoring.get_tool(number) is None]
     if not free:
         return False
-    _monitoring.use_tool_id(free[0], "carbon_sdk")
+    _monitoring.use_tool_id(free[0], TOOL)
     for event, callback in _callbacks().items():
         _monitoring.register_callback(free[0], event, callback)
     _monitoring.set_events(free[0], _monitoring.events.PY_THROW)
     _tool = free[0]
+    for code in _told:
+        _monitoring.set_local_events(_tool, code, _local_events())
     return True
 
 
@@ -205,9 +224,13 @@ def _tell(code: CodeType, more: int) -> None:
     if count > 0:
         _told[code] = count
     if _tool is not None and count <= 1:
-        events = _monitoring.events
-        local = events.PY_RESUME | events.PY_YIELD | events.PY_RETURN if count > 0 else 0
-        _monitoring.set_local_events(_tool, code, local)
+        _monitoring.set_local_events(_tool, code, _local_events() if count > 0 else 0)
+
+
+def _local_events() -> int:
+    events = _monitoring.events
+    local: int = events.PY_RESUME | events.PY_YIELD | events.PY_RETURN
+    return local
 
 
 def _resumed(_code: CodeType, _offset: int) -> None:

@@ -11,7 +11,6 @@ path never becomes a name: what no route answers is `GET (no route)`.
 from __future__ import annotations  # or those of an inner function are built anew at each request, 1 us
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, MutableMapping
 from importlib import import_module
 from types import coroutine
@@ -31,6 +30,7 @@ from carbon_sdk.cpu.clock import (
     Slot,
     Tally,
     drive,
+    undriven,
 )
 from carbon_sdk.integrations.baggage import Reader, reader_of
 
@@ -43,8 +43,6 @@ ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 """The standard methods, RFC 9110 section 9.3 and RFC 5789. A stranger can send any word, so others are `_OTHER`."""
 NO_ROUTE = "(no route)"
-
-monotonic_ns = time.monotonic_ns
 
 
 class CarbonMiddleware:
@@ -65,7 +63,9 @@ class CarbonMiddleware:
         self._reader: Reader | None = None
         self._begun = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(  # noqa: PLR0912, PLR0915  # each function that it would be cut into costs a request 60 ns
+        self, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Serve one connection as the application does."""
         slot = THREAD.slot
         clock = slot.clock
@@ -78,17 +78,26 @@ class CarbonMiddleware:
         ):
             await self._otherwise(scope, receive, send)
             return
-        begun_ns = monotonic_ns()
-        request = RequestOwner(scope, clock, slot, begun_ns)
-        if self._reader is not None:
-            request.origin = self._reader.origin(scope["headers"])
-        if begun_ns - slot.read_ns > STALE_NS:
-            slot.reread(begun_ns)
+        monotonic_ns = clock.monotonic_ns
+        request: RequestOwner | None = None
+        try:
+            begun_ns = monotonic_ns()
+            if begun_ns - slot.read_ns > STALE_NS:
+                slot.reread(begun_ns)
+            request = RequestOwner(scope, clock, slot, begun_ns)
+            if self._reader is not None:
+                request.origin = self._reader.origin(scope["headers"])
+        except Exception as exc:
+            if not clock.touched.fault("asgi.request", exc):
+                raise
+        if request is None:
+            await self.app(scope, receive, send)
+            return
         driven = slot.driven
         slot.owner = request
         slot.driven = True
         slot.start_ns = begun_ns
-        whole = False
+        whole = clocked = False
         try:
             try:
                 steps: Any = self.app(scope, receive, request.watch(send)).__await__()
@@ -99,55 +108,80 @@ class CarbonMiddleware:
                     whole = True
                     return
             finally:
-                now_ns = monotonic_ns()
-                stretch_ns = now_ns - slot.start_ns
-                owner = slot.owner or request
-                if owner is request and stretch_ns < LONG_NS:  # as `slot.close` does, without a call
-                    request.ns += stretch_ns
-                    slot.booked_ns += stretch_ns
-                    slot.total_ns += stretch_ns
-                else:
-                    slot.close(now_ns)
-                slot.owner = None
                 slot.driven = driven
+                owner = slot.owner or request
+                try:
+                    now_ns = monotonic_ns()
+                    stretch_ns = now_ns - slot.start_ns
+                    if owner is request and stretch_ns < LONG_NS:  # as `slot.close` does, without a call
+                        request.ns += stretch_ns
+                        slot.booked_ns += stretch_ns
+                        slot.total_ns += stretch_ns
+                    else:
+                        slot.close(now_ns)
+                    clocked = True
+                except Exception as exc:
+                    whole = False
+                    if not owner.spoil("asgi.request", exc):
+                        raise
+                slot.owner = None
+            steps = steps if hasattr(steps, "send") else _resumed(steps)
             request.suspend()
-            await drive(steps if hasattr(steps, "send") else _resumed(steps), owner, waiting_for)
+            await (drive(steps, owner, waiting_for) if clocked else undriven(steps, waiting_for))
         except BaseException:
             request.failed = True
             raise
         finally:
-            if whole and not slot.looked:
-                request.end_whole(slot, now_ns)
-            else:
-                request.end()
+            try:
+                if whole and not slot.looked:
+                    request.end_whole(slot, now_ns)
+                else:
+                    request.end()
+            except Exception as exc:
+                if not request.lose(exc):
+                    raise
 
     async def _otherwise(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve what is no request, or the first on its loop, or one inside a span."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        slot = THREAD.slot
         carbon = self._begin()
-        within = isinstance(slot.owner, RequestOwner)
-        if within or not carbon.clock.running or scope["type"] not in ("http", "websocket"):
+        request = self._request(scope, carbon.clock)
+        if request is None:
             await self.app(scope, receive, send)
             return
-        followed = _in_asyncio()
-        if followed:
-            carbon.clock.follow_loop()
-        request = RequestOwner(scope, carbon.clock, slot, monotonic_ns())
-        if self._reader is not None:
-            request.origin = self._reader.origin(scope["headers"])
-        request.touch()
         try:
             await drive(_awaited(self.app, scope, receive, request.watch(send)), request)
         except BaseException:
             request.failed = True
             raise
         finally:
-            request.end()
-            if not followed:
-                request.finish().approximate = True
+            try:
+                request.approximate |= not _in_asyncio()
+                request.end()
+            except Exception as exc:
+                if not request.lose(exc):
+                    raise
+
+    def _request(self, scope: Scope, clock: Clock) -> RequestOwner | None:
+        """A request, its loop followed; None where it is not to be measured, or cannot be."""
+        slot = THREAD.slot
+        within = isinstance(slot.owner, RequestOwner)
+        if within or not clock.running or scope["type"] not in ("http", "websocket"):
+            return None
+        try:
+            if _in_asyncio():
+                clock.follow_loop()
+            request = RequestOwner(scope, clock, slot, clock.monotonic_ns())
+            if self._reader is not None:
+                request.origin = self._reader.origin(scope["headers"])
+        except Exception as exc:
+            if not clock.touched.fault("asgi.request", exc):
+                raise
+            return None
+        request.touch()
+        return request
 
     def _begin(self) -> Carbon:
         """Start measuring, where it has not started."""
@@ -165,7 +199,11 @@ class CarbonMiddleware:
         """
         carbon = self._begin()
         if carbon.clock.running and _in_asyncio():
-            carbon.clock.follow_loop()
+            try:
+                carbon.clock.follow_loop()
+            except Exception as exc:
+                if not carbon.clock.touched.fault("asgi.lifespan", exc):
+                    raise
         asked = False
 
         async def asking() -> Message:
@@ -208,8 +246,7 @@ class RequestOwner(Owner):
         self.slot = slot
         self.ns = self.other_ns = self.nested_ns = self.taken_ns = 0
         self.dirty = True  # nobody needs to look at it before it suspends for the first time, or ends
-        self.ended = self.failed = False
-        self.suspended = False
+        self.ended = self.failed = self.suspended = self.approximate = False
         self.sent_ns = 0
         self.cell: Tally | None = None
         self.origin: Origin | None = None
@@ -219,17 +256,22 @@ class RequestOwner(Owner):
 
     def watch(self, send: Send) -> Send:
         """`send`, with the response's status and its last byte seen."""
+        monotonic_ns = self.clock.monotonic_ns
 
         def watched(message: Message) -> Awaitable[None]:  # no coroutine of its own: that costs a message 250 ns
-            kind = message.get("type")
-            if kind == "http.response.body":
-                if not message.get("more_body") and not self.sent_ns:
-                    self.sent_ns = monotonic_ns()
-                    if self.suspended:
-                        self.finish()
-            elif kind == "http.response.start":
-                status = message.get("status")
-                self.failed = isinstance(status, int) and status >= 500  # what is no status, the server refuses
+            try:
+                kind = message.get("type")
+                if kind == "http.response.body":
+                    if not message.get("more_body") and not self.sent_ns:
+                        self.sent_ns = monotonic_ns()
+                        if self.suspended:
+                            self.finish()
+                elif kind == "http.response.start":
+                    status = message.get("status")
+                    self.failed = isinstance(status, int) and status >= 500  # what is no status, the server refuses
+            except Exception as exc:
+                if not self.spoil("asgi.send", exc):
+                    raise
             return send(message)
 
         return watched
@@ -237,10 +279,14 @@ class RequestOwner(Owner):
     def suspend(self) -> None:
         """The first step has ended, and the application has not."""
         self.suspended = True
-        if self.dirty:
-            self.touch()
-        if self.sent_ns:
-            self.finish()
+        try:
+            if self.dirty:
+                self.touch()
+            if self.sent_ns:
+                self.finish()
+        except Exception as exc:
+            if not self.spoil("asgi.request", exc):
+                raise
 
     def finish(self) -> Tally:
         """The last body byte has gone out, or the connection has ended: the request counts here, once."""
@@ -249,12 +295,13 @@ class RequestOwner(Owner):
             cell = self.cell = self._cell()
             cell.requests += 1
             cell.errors += self.failed
-            cell.duration_ns += (self.sent_ns or monotonic_ns()) - self.begun_ns
+            cell.duration_ns += (self.sent_ns or self.clock.monotonic_ns()) - self.begun_ns
         return cell
 
     def end(self) -> None:
         """The application has returned: hand over to the endpoint, which is known by now if ever."""
         cell = self.cell or self.finish()
+        cell.approximate |= self.approximate
         with LOCK:
             given_ns = self.ns + self.other_ns - self.taken_ns
             self.taken_ns += given_ns
@@ -265,6 +312,12 @@ class RequestOwner(Owner):
         self.scope = None
         self.ended = True
         self.dirty = False
+
+    def lose(self, exc: Exception) -> bool:
+        """It could not be handed over: its CPU is the background's; False where the exception is the app's."""
+        self.scope = None
+        self.ended = True
+        return self.spoil("asgi.request", exc)
 
     def end_whole(self, slot: Slot, now_ns: int) -> None:
         """`end` of a request that never suspended, on its thread and while no cut looks at it: no lock, no call.

@@ -1,6 +1,5 @@
 """An open span on its thread: it owns what runs until it closes."""
 
-import time
 from asyncio import CancelledError
 from collections.abc import Awaitable
 from types import FrameType
@@ -50,30 +49,30 @@ class Opening:
         self._running = False
         self._gpu = gpu
         self._around: Owner | None = None
-        if found is None or self._clock is None:
+        if found is None:
             self.span = Span(None)
             return
+        try:
+            self.span = self._opened(name, *found, kind)
+        except Exception as exc:
+            self.span = Span(None)
+            if not found[0].touched.fault("span.open", exc):
+                raise
+
+    def _opened(self, name: str, clock: Clock, estimator: Estimator, kind: AccountKind) -> Span:
         if in_loop():
-            self._clock.follow_loop()
+            clock.follow_loop()
         outer = self._around = current()
         parent = outer.shown if outer is not None else None
-        self.span = Span(
-            self._account(name, kind, outer),
-            clock=self._clock,
-            estimator=found[1],
+        span = Span(
+            _account(clock, name, kind, outer),
+            clock=clock,
+            estimator=estimator,
             parent=parent if isinstance(parent, Span) else None,
         )
-        if gpu:
-            self._clock.move_gpu(self.span.tally, opened=True)
-
-    def _account(self, name: str, kind: AccountKind, outer: Owner | None) -> Account:
-        assert self._clock is not None, "only an open span of a running clock has an account"
-        if outer is None or outer.touched is not self._clock.touched:  # nobody's step, or another life's
-            return self._clock.account(Account(kind, name, name))
-        around = outer.resolve()
-        if around is None:
-            return self._clock.account(Account("span", name, name))
-        return self._clock.account(Account("span", around.root, name, around.origin))
+        if self._gpu:
+            clock.move_gpu(span.tally, opened=True)
+        return span
 
     async def run(self, coro: Awaitable[Result]) -> Result:
         """Await a coroutine of the span's own: it can be driven, whoever drives the task."""
@@ -95,13 +94,20 @@ class Opening:
         tally = self.span.tally
         if tally is None or self._running:
             return
-        self._running = True
+        try:
+            self._take(tally, frame)
+            self._running = True
+        except Exception as exc:
+            if not tally.spoil("span.resume", exc):
+                raise
+
+    def _take(self, tally: Tally, frame: FrameType | None) -> None:
         slot = THREAD.slot
-        self._followed = True if frame is None else follow(frame, slot)
+        self._followed = True if frame is None else follow(frame, slot, tally.touched)
         if not self._followed:
             tally.approximate = True
             self._outer = current()
-            self._slot, self._cpu_ns, self._booked_ns = slot, time.thread_time_ns(), slot.total_ns
+            self._slot, self._cpu_ns, self._booked_ns = slot, self._thread_time_ns(), slot.total_ns
             LOOSE.set(tally)
             return
         if isinstance(self._followed, Watch):
@@ -114,12 +120,19 @@ class Opening:
         if tally is None or not self._running:
             return
         self._running = False
+        try:
+            self._give_back(tally)
+        except Exception as exc:
+            if not tally.spoil("span.pause", exc):
+                raise
+
+    def _give_back(self, tally: Tally) -> None:
         slot = THREAD.slot
         if not self._followed:
             LOOSE.set(self._outer)
             if slot is self._slot:
                 others_ns = slot.total_ns - self._booked_ns
-                own_ns = max(time.thread_time_ns() - self._cpu_ns - others_ns, 0)
+                own_ns = max(self._thread_time_ns() - self._cpu_ns - others_ns, 0)
                 tally.ns += own_ns
                 slot.total_ns += own_ns
                 tally.touch()
@@ -135,9 +148,31 @@ class Opening:
     def close(self, outcome: Outcome, *, repeated: bool = False) -> None:
         """The block has ended, which may have been a repetition."""
         self.pause()
-        if self._clock is not None and self._gpu:
-            self._clock.move_gpu(self.span.tally)
         tally = self.span.tally
-        if self._around is not None and tally is not None:
-            self._around.nested_ns += tally.total_ns + tally.nested_ns
-        self.span.end(outcome, repeated=repeated)
+        if tally is None or self._clock is None:
+            self.span.end(outcome, repeated=repeated)
+            return
+        try:
+            if self._gpu:
+                self._clock.move_gpu(tally)
+            if self._around is not None:
+                self._around.nested_ns += tally.total_ns + tally.nested_ns
+            self.span.end(outcome, repeated=repeated)
+        except Exception as exc:
+            tally.ended = True
+            tally.touch()
+            if not tally.spoil("span.close", exc):
+                raise
+
+    def _thread_time_ns(self) -> int:
+        assert self._clock is not None, "only an open span of a running clock reads clocks"
+        return self._clock.thread_time_ns()
+
+
+def _account(clock: Clock, name: str, kind: AccountKind, outer: Owner | None) -> Account:
+    if outer is None or outer.touched is not clock.touched:  # nobody's step, or another life's
+        return clock.account(Account(kind, name, name))
+    around = outer.resolve()
+    if around is None:
+        return clock.account(Account("span", name, name))
+    return clock.account(Account("span", around.root, name, around.origin))

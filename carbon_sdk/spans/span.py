@@ -102,12 +102,12 @@ class Span:
         self.duration_seconds: float | None = None
         self._children: list[Span] = []
         self._clock = clock
-        self._clock = clock
+        self._monotonic_ns = time.monotonic_ns if clock is None else clock.monotonic_ns
         self._estimator = estimator
         self._final = False
         self._waited_for: threading.Event | None = None  # made for whoever waits: most spans are never waited for
         self._share: SpanShare | None = None
-        self._begun_ns = time.monotonic_ns()
+        self._begun_ns = self._monotonic_ns()
         self.tally: Tally | None = None
         if account is not None and clock is not None:
             self.tally = Tally(account, clock.touched)
@@ -204,7 +204,7 @@ class Span:
 
     def end(self, outcome: Outcome, *, repeated: bool = False) -> None:
         """The block has ended, which may have been a repetition."""
-        duration_ns = time.monotonic_ns() - self._begun_ns
+        duration_ns = self._monotonic_ns() - self._begun_ns
         self.duration_seconds = duration_ns / 1e9
         tally = self.tally
         if tally is None:

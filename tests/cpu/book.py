@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from carbon_sdk.cpu.accounts import Account, Cut, Use
@@ -39,12 +39,26 @@ async def beside_a_neighbour(work: Coroutine[Any, Any, Any]) -> None:
 
 
 class Book:
-    """What a clock has booked, and what the process used by its own clock."""
+    """What a clock has booked, and what the process used by its own clock.
 
-    def __init__(self) -> None:
+    Args:
+        monotonic_ns: What steps are clocked by.
+        thread_time_ns: What long steps are.
+    """
+
+    def __init__(
+        self,
+        *,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        thread_time_ns: Callable[[], int] = time.thread_time_ns,
+    ) -> None:
         self.errors: list[tuple[str, BaseException]] = []
         """Of ours: none is expected."""
-        self.clock = Clock(on_error=lambda where, exc: self.errors.append((where, exc)))
+        self.clock = Clock(
+            on_error=lambda where, exc: self.errors.append((where, exc)),
+            monotonic_ns=monotonic_ns,
+            thread_time_ns=thread_time_ns,
+        )
         self.clock.start()
         self.clock.cut()
         self._begun_ns = time.process_time_ns()
