@@ -189,8 +189,12 @@ def _wrap_callback(cls: Any, method: str, *, place: int, outlives: bool = True) 
         owner = current()
         if owner is not None and len(args) > place:
             callback = args[place]
-            if not (timer and _is_nobodys(callback)) and _bindable(self, callback):
-                args = (*args[:place], _named(callback, owner, outlives=outlives), *args[place + 1 :])
+            try:
+                if not (timer and _is_nobodys(callback)) and _bindable(self, callback):
+                    args = (*args[:place], _named(callback, owner, outlives=outlives), *args[place + 1 :])
+            except Exception as exc:  # a callback that does not like to be looked at
+                if not owner.spoil("cpu.callbacks", exc):
+                    raise
         return hand_over(self, *args, **options)
 
     setattr(cls, method, hand_over_bound)

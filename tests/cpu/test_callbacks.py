@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from carbon_sdk.cpu.clock import THREAD
-from tests.cpu.book import Book, burn
+from tests.cpu.book import JOB, Book, burn
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 Loop = Callable[[], asyncio.AbstractEventLoop]
@@ -178,6 +178,32 @@ def test_what_the_loop_refuses_it_still_refuses(book: Book, measured: bool) -> N
     run(asyncio.new_event_loop, book.span(work()) if measured else work(), debug=True)
 
     assert raised == [TypeError] * 3
+
+
+def test_a_callback_that_cannot_be_looked_at_is_called_all_the_same(book: Book, loop: Loop) -> None:
+    """Its figure is missing, which is told and marked."""
+
+    class Shy:
+        """Raises when asked for anything but a call."""
+
+        called = False
+
+        def __getattr__(self, name: str) -> Any:
+            raise RuntimeError("do not look at me")
+
+        def __call__(self) -> None:
+            type(self).called = True
+
+    async def work() -> None:
+        asyncio.get_running_loop().call_later(0.001, Shy())
+        await asyncio.sleep(0.005)
+
+    run(loop, book.span(work()))
+
+    assert Shy.called
+    assert [where for where, _ in book.errors] == ["cpu.callbacks"]
+    book.errors.clear()
+    assert book.cut()[JOB].approximate
 
 
 @pytest.mark.parametrize("measured", [False, True])
