@@ -6,7 +6,7 @@ It is bounded in records, from a batch's arrival until the engine has loaded it.
 import asyncio
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from carbon_sdk.collector.group import Group, Numbered
@@ -30,6 +30,19 @@ class Waiting:
     records: int
     done: "asyncio.Future[None]"
     loop: asyncio.AbstractEventLoop
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Linger:
+    """A while that the engine waits for more, where so much waits already.
+
+    Args:
+        from_records: Records that wait.
+        seconds: How long.
+    """
+
+    from_records: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,19 +170,21 @@ class Backlog:
 
     # -- the engine's side
 
-    def await_work(self, records: int, *, idle_seconds: float, linger_seconds: float) -> Work:
+    def await_work(self, records: int, *, idle_seconds: float, linger: Sequence[Linger]) -> Work:
         """Wait for frames or jobs, and a little longer for more frames.
 
         Args:
             records: Frames of about so many records together are enough.
             idle_seconds: Return with nothing after this.
-            linger_seconds: How long to wait for more frames, where no job waits.
+            linger: How long to wait for more frames, where no job waits.
         """
         with self._change:
             self._change.wait_for(lambda: self._jobs or self.closing or self._frames, idle_seconds)
-            if self._frames:
+            for step in linger:
+                if self._frame_records < step.from_records:
+                    break
                 self._change.wait_for(
-                    lambda: self._jobs or self.closing or self._frame_records >= records, linger_seconds
+                    lambda: self._jobs or self.closing or self._frame_records >= records, step.seconds
                 )
             frames: list[tuple[int, Group]] = []
             for frame, group in self._frames:

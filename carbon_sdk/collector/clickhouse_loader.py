@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from carbon_sdk.collector import clickhouse_upkeep
-from carbon_sdk.collector.backlog import Backlog
+from carbon_sdk.collector.backlog import Backlog, Linger
 from carbon_sdk.collector.clickhouse_rows import Part, part_of
 from carbon_sdk.collector.clickhouse_schema import RECORD_COLUMNS, check, meta
 from carbon_sdk.collector.clickhouse_server import Cluster, Shard
@@ -24,7 +24,7 @@ LOAD_BYTES = 32 * 1024 * 1024
 """About so much is sent in one insert."""
 JOURNAL_BYTES = 64 * 1024 * 1024
 """Journal beyond which what the shards hold is forgotten; it is forgotten at rest too."""
-_LINGER_SECONDS = 0.25
+_LINGER = (Linger(from_records=1, seconds=0.25),)
 _RETRY_SECONDS = 1.0
 _IDLE_SECONDS = 5.0
 _EVER = 1 << 60
@@ -87,7 +87,7 @@ class ClickHouseLoader:
         try:
             while True:
                 work = await asyncio.to_thread(
-                    self._backlog.await_work, _EVER, idle_seconds=_IDLE_SECONDS, linger_seconds=_LINGER_SECONDS
+                    self._backlog.await_work, _EVER, idle_seconds=_IDLE_SECONDS, linger=_LINGER
                 )
                 await self._load(work.frames)
                 for job in work.jobs:

@@ -74,11 +74,14 @@ class Dictionary:
     def numbers(self, project: str, keys: Sequence[Key]) -> list[int | None]:
         """The number of each key, new ones for new keys; None where there is no room for it."""
         known = self._numbers.setdefault(project, {})
-        numbers = [known.get(key) for key in keys]
-        if None in numbers:
-            for row, number in enumerate(numbers):
-                if number is None:
-                    numbers[row] = known.get(keys[row]) or self._add(project, known, keys[row])
+        numbers: list[int | None] = []
+        last: Key | None = None
+        number = None
+        for key in keys:
+            if key is not last and key != last:  # neighbours are mostly equal, and a long key is slow to hash
+                number = known.get(key) or self._add(project, known, key)
+                last = key
+            numbers.append(number)
         return numbers
 
     def _add(self, project: str, known: dict[Key, int], key: Key) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import duckdb
 
 from carbon_sdk.collector import duckdb_upkeep
-from carbon_sdk.collector.backlog import Backlog
+from carbon_sdk.collector.backlog import Backlog, Linger
 from carbon_sdk.collector.duckdb_load import get_meta, load
 from carbon_sdk.collector.duckdb_open import Database
 from carbon_sdk.collector.duckdb_upkeep import Retention
@@ -25,8 +25,9 @@ CHECKPOINT_BYTES = 192 * 1024 * 1024
 """Journal, or DuckDB's log, beyond which a checkpoint is made. Measured in benchmarks/ingest.py."""
 FIRST_SECONDS = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
 """No record is older than this, whatever its clock says."""
-_LINGER_SECONDS = 0.25
-"""It waits so long for more, unless somebody waits for it."""
+_LINGER = (Linger(from_records=1, seconds=0.25), Linger(from_records=5_000, seconds=1.0))
+"""How long it waits for more, unless somebody waits for it. A thin stream is seen soon; a thick one a second later, for
+a record costs 4.7 us in transactions of 15,000 and 2.7 us in such of 50,000 (checkpoint included)."""
 _RETRY_SECONDS = 1.0
 _MACHINES_SECONDS = 5.0
 _UPKEEP_SECONDS = 600.0
@@ -70,9 +71,7 @@ class Loader:
     def run(self) -> None:
         """Load until the backlog is closed and empty, or the disk takes nothing more: the journal keeps it then."""
         while True:
-            work = self._backlog.await_work(
-                LOAD_RECORDS, idle_seconds=_MACHINES_SECONDS, linger_seconds=_LINGER_SECONDS
-            )
+            work = self._backlog.await_work(LOAD_RECORDS, idle_seconds=_MACHINES_SECONDS, linger=_LINGER)
             try:
                 if work.frames:
                     self.load([group for _, group in work.frames], work.frames[-1][0])
