@@ -142,7 +142,7 @@ class Statement:
     def __init__(self, terms: Terms) -> None:
         self._terms = terms
         self._sequence: Iterator[int] = itertools.count()
-        self._totals: dict[tuple[Kind, str, str], _Running] = {}
+        self._totals: dict[Account, _Running] = {}
         self._clear()
 
     def _clear(self) -> None:
@@ -172,7 +172,7 @@ class Statement:
         weight = _weight(intensity, self._terms)
         for account, entry in page.entries.items():
             self._lines.setdefault(account, _Line()).add(entry, page, intensity, self._terms)
-            self._totals.setdefault((account.kind, account.root, account.name), _Running()).add(entry, weight)
+            self._totals.setdefault(account, _Running()).add(entry, weight)
         known = {domain: joules for domain, joules in page.measured.items() if joules is not None}
         for kind, joules in (("measured", known), ("idle", page.idle), ("unattributed", page.unattributed)):
             self._book.setdefault(kind, _Line()).book(joules, intensity, self._terms)  # type: ignore[arg-type]
@@ -201,9 +201,11 @@ class Statement:
         """What each account has used since the start."""
         return [
             Total(
-                kind=kind,
-                root=root,
-                name=name,
+                kind=account.kind,
+                root=account.root,
+                name=account.name,
+                origin_service=None if account.origin is None else account.origin.service,
+                origin_endpoint=None if account.origin is None else account.origin.endpoint,
                 requests=line.requests,
                 errors=line.errors,
                 timeouts=line.timeouts,
@@ -215,7 +217,7 @@ class Statement:
                 emissions_g=line.grams,
                 units=dict(line.units),
             )
-            for (kind, root, name), line in self._totals.items()
+            for account, line in self._totals.items()
         ]
 
     def rest_joules(self) -> dict[Domain, float]:

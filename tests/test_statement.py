@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbon_sdk.cpu.clock import Account, Cut, Use
+from carbon_sdk.cpu.clock import Account, Cut, Origin, Use
 from carbon_sdk.emission import PROCESS_KINDS, Emission
 from carbon_sdk.identity import Identity
 from carbon_sdk.intensity.intensity import Intensity
@@ -173,6 +173,23 @@ def test_totals_only_grow() -> None:
     assert before["GET /a"].energy_joules == {"package": pytest.approx(9.0)}
     assert after["GET /a"].energy_joules == {"package": pytest.approx(18.0)}
     assert after["GET /a"].requests == 2
+
+
+def test_totals_keep_apart_on_whose_behalf_an_endpoint_worked() -> None:
+    """One endpoint, called by a stranger and for a checkout."""
+    told = replace(A, origin=Origin("web", "POST /checkout"))
+    read = window(36.0)
+    both = replace(read, cut=replace(read.cut, accounts={A: Use(cpu_seconds=0.5), told: Use(cpu_seconds=1.5)}))
+    statement = Statement(terms())
+    statement.add(Ledger().book(both), CHEAP)
+    joules = {
+        (one.origin_service, one.origin_endpoint): one.energy_joules for one in statement.totals() if one.root == A.root
+    }
+
+    assert joules == {
+        (None, None): {"package": pytest.approx(4.5)},
+        ("web", "POST /checkout"): {"package": pytest.approx(13.5)},
+    }
 
 
 def test_accounts_that_did_nothing_leave_no_record() -> None:

@@ -71,6 +71,8 @@ GRAMS = "carbon_emissions_grams_total"
 JOULES = "carbon_energy_joules_total"
 REQUESTS = "carbon_requests_total"
 ENDPOINT = "job, endpoint"
+ROOT = "root_service, root_endpoint"
+ROOT_GRAMS = "carbon_root_emissions_grams_total"
 SERVED = 'kind=~"request|worker|span"'
 
 SERIES: tuple[Series, ...] = (
@@ -143,6 +145,22 @@ SERIES: tuple[Series, ...] = (
         unit="massg",
         legend="{{job}} {{endpoint}} {{unit}}",
         record="job_endpoint_unit:carbon_emissions_grams_per_unit:ratio_rate5m",
+    ),
+    Series(
+        title="Emissions by root",
+        text="Grams CO2e an hour of the chosen services, by the service and endpoint where the chain of calls began.",
+        expression=f"3600 * {_rate(ROOT_GRAMS, ROOT)}",
+        unit="suffix: g/h",
+        legend="{{root_service}} {{root_endpoint}}",
+        record="root:carbon_emissions_grams_per_hour:rate5m",
+    ),
+    Series(
+        title="Grams per request, by root",
+        text="What the chosen services used for one request that began at a root; all of them: what it costs.",
+        expression=f"{_rate(ROOT_GRAMS, ROOT)} / ({_rate('carbon_root_requests_total', ROOT).replace(WHERE, '')} > 0)",
+        unit="massg",
+        legend="{{root_service}} {{root_endpoint}}",
+        record="root:carbon_emissions_grams_per_request:ratio_rate5m",
     ),
     Series(
         title="CPU by endpoint",

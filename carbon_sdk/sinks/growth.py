@@ -11,7 +11,7 @@ class Growth:
 
     def __init__(self) -> None:
         self._instance: str | None = None
-        self._seen: dict[tuple[str, str, str], Total] = {}
+        self._seen: dict[tuple[str | None, ...], Total] = {}
 
     def since_last(self, totals: Totals) -> Iterator[Total]:
         """One `Total` for each account that moved, holding the increments alone.
@@ -23,7 +23,7 @@ class Growth:
             self._instance = totals.instance
             self._seen = {}
         for now in totals.accounts:
-            key = (now.kind, now.root, now.name)
+            key = (now.kind, now.root, now.name, now.origin_service, now.origin_endpoint)
             last = self._seen.get(key)
             if last == now:
                 continue

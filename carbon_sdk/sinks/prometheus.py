@@ -12,14 +12,19 @@
 | `carbon_job_cancellations_total` | counter | `kind`, `endpoint` |
 | `carbon_job_retries_total` | counter | `kind`, `endpoint` |
 | `carbon_units_total` | counter | `kind`, `endpoint`, `span`, `unit` |
+| `carbon_root_emissions_grams_total` | counter | `root_service`, `root_endpoint` |
+| `carbon_root_energy_joules_total` | counter | `root_service`, `root_endpoint` |
+| `carbon_root_requests_total` | counter | `root_service`, `root_endpoint` |
 | `carbon_intensity_grams_per_kwh` | gauge | `zone`, `source` |
 | `carbon_budget_spent_ratio` | gauge | `budget` |
 | `carbon_budget_projected_ratio` | gauge | `budget` |
 
 `endpoint` is the account's root and `span` the account: values are exclusive, so a sum over an endpoint is the whole of
-it. There are at most as many label sets as accounts (1,000). In the multi-process mode of prometheus_client
-(`PROMETHEUS_MULTIPROC_DIR`) each worker adds to its own file, and what a worker counted stays after its end; exemplars
-do not exist there.
+it. The `carbon_root_` counters hold the same joules and grams once more, by the service and endpoint where the chain of
+calls began, so that they can be added over services; both labels are empty for what no request asked for. A request
+counts there where its chain began. There are at most as many label sets as accounts (1,000). In the multi-process
+mode of prometheus_client (`PROMETHEUS_MULTIPROC_DIR`) each worker adds to its own file, and what a worker counted stays
+after its end; exemplars do not exist there.
 """
 
 import threading
@@ -99,6 +104,7 @@ class PrometheusSink:
         for grown in self._growth.since_last(totals):
             exemplar = self._exemplar(grown.root)
             self._metrics.add(grown, dict(exemplar) if exemplar else None)
+            self._metrics.add_to_root(grown, totals.service)
         self._metrics.price(totals.intensity)
         for standing in totals.budgets:
             self._metrics.stand(standing)
@@ -116,9 +122,14 @@ class _Metrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         counted = Counted() if ValueClass is MutexValue else None
 
-        def counter(name: str, says: str, *labels: str) -> AnyCounter:
-            names = ("kind", "endpoint", *labels)
+        def labelled(name: str, says: str, *names: str) -> AnyCounter:
             return Counter(name, says, names, registry=registry) if counted is None else counted.add(name, says, names)
+
+        def counter(name: str, says: str, *labels: str) -> AnyCounter:
+            return labelled(name, says, "kind", "endpoint", *labels)
+
+        def by_root(name: str, says: str) -> AnyCounter:
+            return labelled(name, says, "root_service", "root_endpoint")
 
         self.emissions = counter("carbon_emissions_grams_total", "Grams CO2e of the active energy used.", "span")
         self.energy = counter("carbon_energy_joules_total", "Active energy used.", "span", "domain")
@@ -132,6 +143,11 @@ class _Metrics:
             "retries": counter("carbon_job_retries_total", "Runs of a job that repeated an earlier one."),
         }
         self.units = counter("carbon_units_total", "Functional units counted by the service.", "span", "unit")
+        self.root_emissions = by_root(
+            "carbon_root_emissions_grams_total", "Grams CO2e, by where a chain of calls began."
+        )
+        self.root_energy = by_root("carbon_root_energy_joules_total", "Active energy, by where a chain of calls began.")
+        self.root_requests = by_root("carbon_root_requests_total", "Responses or jobs that ended where a chain began.")
         if counted is not None:
             registry.register(counted)
 
@@ -164,6 +180,17 @@ class _Metrics:
                     metric.labels(*account).inc(getattr(grown, name))
         for unit, amount in grown.units.items():
             self.units.labels(*own, unit).inc(amount)
+
+    def add_to_root(self, grown: Total, service: str) -> None:
+        """The same joules by where the chain of calls began."""
+        served = grown.kind in OUTERMOST
+        own = (service, grown.root) if served else ("", "")
+        root = (grown.origin_service or own[0], grown.origin_endpoint or own[1])
+        if grown.energy_joules:
+            self.root_emissions.labels(*root).inc(grown.emissions_g)
+            self.root_energy.labels(*root).inc(sum(grown.energy_joules.values()))
+        if served and grown.origin_service is None and grown.name == grown.root:
+            self.root_requests.labels(*root).inc(grown.requests)
 
     def stand(self, standing: Standing) -> None:
         for gauge, ratio in ((self.spent, standing.ratio), (self.projected, standing.projected_ratio)):

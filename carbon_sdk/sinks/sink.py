@@ -46,6 +46,8 @@ class Total:
         energy_joules: By domain: package, dram, psys, gpu. A domain that was never read is absent.
         emissions_g: Grams CO2e of those joules.
         units: Functional units counted by `span.count`, by name.
+        origin_service: The service where the chain of calls began that this account served; None where it began here.
+        origin_endpoint: The endpoint or job there.
     """
 
     kind: Kind
@@ -61,6 +63,8 @@ class Total:
     timeouts: int = 0
     cancelled: int = 0
     retries: int = 0
+    origin_service: str | None = None
+    origin_endpoint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -93,6 +93,32 @@ def test_energy_that_was_never_read_has_no_line() -> None:
     assert b"carbon_energy_joules_total{" not in generate_latest(registry)
 
 
+def test_the_view_by_root_holds_each_joule_once_and_says_what_has_no_root() -> None:
+    """A request of its own, calls on behalf of a checkout elsewhere, and the background, which nobody asked for."""
+    registry = CollectorRegistry()
+    sink = PrometheusSink(registry)
+    checkout = ("web", "POST /checkout")
+    sink.update(totals(total(requests=2, package=1.0), total(requests=5, package=2.0, dram=1.0, origin=checkout)))
+    sink.update(
+        totals(
+            total(requests=3, package=1.5, grams=0.1),
+            total(kind="span", name="resize", package=0.5),
+            total(requests=9, package=4.0, dram=2.0, grams=0.5, origin=checkout),
+            total(kind="background", root="background", package=8.0),
+        )
+    )
+
+    def of(service: str, endpoint: str, what: str = "energy_joules") -> float | None:
+        return value(registry, f"carbon_root_{what}_total", {"root_service": service, "root_endpoint": endpoint})
+
+    assert of("shop", "GET /a") == 2.0
+    assert of(*checkout) == 6.0
+    assert of("", "") == 8.0
+    assert of(*checkout, "emissions_grams") == 0.5
+    assert of("shop", "GET /a", "requests") == 3
+    assert of(*checkout, "requests") is None, "they began in another service, which counts them"
+
+
 def test_nested_spans_have_lines_of_their_own_and_count_no_request() -> None:
     """A sum over an endpoint is the whole of it; its requests are counted once."""
     registry = CollectorRegistry()

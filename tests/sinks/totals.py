@@ -24,6 +24,7 @@ def total(
     dram: float | None = None,
     grams: float = 0.0,
     tokens: float | None = None,
+    origin: tuple[str, str] | None = None,
 ) -> Total:
     """One account's totals; what is None was never read or counted."""
     read: tuple[tuple[Domain, float | None], ...] = (("package", package), ("dram", dram))
@@ -37,6 +38,8 @@ def total(
         cpu_seconds=cpu,
         energy_joules={domain: joules for domain, joules in read if joules is not None},
         emissions_g=grams,
+        origin_service=None if origin is None else origin[0],
+        origin_endpoint=None if origin is None else origin[1],
         units={} if tokens is None else {"tokens": tokens},
     )
 
