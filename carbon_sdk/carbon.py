@@ -21,6 +21,7 @@ from carbon_sdk.cpu.clock import AccountKind, Clock, drive, nobody
 from carbon_sdk.errors import CarbonSDKError, SettingsError
 from carbon_sdk.intensity import forecast
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
+from carbon_sdk.interpreter import unsupported
 from carbon_sdk.log import Log, to_host
 from carbon_sdk.meters.meter import Meter
 from carbon_sdk.settings import Settings, from_environment
@@ -55,6 +56,7 @@ class Carbon:
         on_budget_exceeded: Called on carbon_sdk's own thread with a budget's standing, where the event
             `carbon.budget_exceeded` is logged too.
         timing: The clocks by which providers are asked and waited for, and steps are clocked.
+        unsupported: Says why this interpreter cannot be measured; None where it can. The app runs on unmeasured then.
         arguments: Fields of `Settings`, above the environment.
 
     Raises:
@@ -71,6 +73,7 @@ class Carbon:
         totals: Sequence[TotalsSink] = (),
         on_budget_exceeded: Callable[[Standing], object] | None = None,
         timing: Timing | None = None,
+        unsupported: Callable[[], str | None] = unsupported,
         **arguments: Any,
     ) -> None:
         self.settings = settings if settings is not None else from_environment(**arguments)
@@ -88,6 +91,8 @@ class Carbon:
         self.on_budget_exceeded = on_budget_exceeded
         self.forgiving = False
         """A setting that cannot be used is told once and left at its default, instead of raised."""
+        self._unsupported = unsupported
+        self._refused = False
         self._lock = threading.Lock()
         self._thread: Thread | None = None
         self._watchers: list[Any] = []
@@ -106,8 +111,8 @@ class Carbon:
 
     @property
     def disabled(self) -> bool:
-        """`CARBON_SDK_DISABLED=1`: nothing of this does anything."""
-        return self.settings.disabled
+        """`CARBON_SDK_DISABLED=1`, or an interpreter that cannot be measured: nothing of this does anything."""
+        return self.settings.disabled or self._refused
 
     @property
     def running(self) -> bool:
@@ -131,8 +136,13 @@ class Carbon:
 
     def _begin(self) -> Thread | None:
         with self._lock:
-            if self._thread is not None:
+            if self._thread is not None or self._refused:
                 return self._thread
+            problem = self._unsupported()
+            if problem is not None:
+                self._refused = True
+                self._cannot_start(problem)
+                return None
             _claim(self)
             self.clock.start()
             ending.arrange(_at_exit)
@@ -142,11 +152,14 @@ class Carbon:
             except RuntimeError as exc:  # the interpreter is ending, or the machine has no more threads
                 self.clock.stop()
                 _release(self)
-                self.log.fault("start", exc, remedy="nothing is measured in this process")
-                self.log.flush()
+                self._cannot_start(exc)
                 return None
             self._thread = thread
             return thread
+
+    def _cannot_start(self, problem: BaseException | str) -> None:
+        self.log.fault("start", problem, remedy="nothing is measured in this process; the application runs on")
+        self.log.flush()  # no thread of ours will
 
     @asynccontextmanager
     async def _assembled(self) -> AsyncIterator[Any]:
@@ -350,13 +363,11 @@ def default() -> Carbon:
 
 
 def _source() -> tuple[Clock, Estimator] | None:
-    """The CPU account of this process, started if need be; None where carbon_sdk is disabled."""
+    """The CPU account of this process, started if need be; None where nothing is measured."""
     carbon = default()
-    if carbon.disabled:
-        return None
     if not carbon.running:
         carbon.start(wait_seconds=0.0 if _in_loop() else FIRST_READING_SECONDS)
-    return carbon.clock, carbon
+    return (carbon.clock, carbon) if carbon.running else None
 
 
 async def _begun() -> None:
@@ -416,7 +427,7 @@ def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Resu
     carbon.start(wait_seconds=FIRST_READING_SECONDS)
 
     async def measured() -> Result:
-        if carbon.disabled:
+        if not carbon.running:
             return await main
         carbon.clock.follow_loop()
         return cast(Result, await drive(main, nobody(carbon.log.fault)))

@@ -2,7 +2,6 @@
 
 import asyncio
 import operator
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -120,8 +119,6 @@ class Clock:
                 self.started_ns = time.monotonic_ns()
                 read_by(self.monotonic_ns, self.thread_time_ns)
                 self.running = True
-            if sys.version_info >= (3, 13) and not getattr(sys, "_is_gil_enabled", lambda: True)():
-                self.on_error("cpu", RuntimeError("free-threaded Python is not supported yet; shares may be wrong"))
 
     def stop(self) -> None:
         """Follow nobody from now on."""
