@@ -123,6 +123,15 @@ def _hosts(name: str, value: Any) -> tuple[str, ...]:
     return hosts
 
 
+def _queues(name: str, value: Any) -> tuple[str, ...]:
+    parts = value.split(",") if isinstance(value, str) else value
+    queues = tuple(part.strip() for part in parts if part.strip())
+    for queue in queues:
+        if len(queue) > 200 or not queue.isprintable() or ("*" in queue and queue != "*"):
+            raise _refuse(name, f"{_shown(queue)} is not a queue", "Give names of queues: mail,images; or * for all")
+    return queues
+
+
 def _secrets(name: str, value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     secrets = tuple(part.strip() for part in parts if part.strip())
@@ -224,6 +233,7 @@ class Settings:
         state_dir: Folder for state that survives a restart (learnt idle power, spool); XDG state when absent.
         close_seconds: How long closing may take to hand over what is left.
         propagate_to: Hosts, or `.domains`, whose calls carry on whose behalf they are made; none unless set.
+        propagate_to_queues: Queues whose messages carry on whose behalf they are sent, or `*` for all; none unless set.
         baggage_secrets: Secret shared by the services that believe one another, 16 characters or more; a second one
             is still believed while it is replaced.
         trust_baggage: The gateway strips `baggage` from outside, so callers are believed without a signature.
@@ -272,6 +282,7 @@ class Settings:
     state_dir: Path | None = _setting(_path)
     close_seconds: float = _setting(_number(0, 60, "seconds"), 5.0)
     propagate_to: tuple[str, ...] = _setting(_hosts, ())
+    propagate_to_queues: tuple[str, ...] = _setting(_queues, ())
     baggage_secrets: tuple[str, ...] = _setting(_secrets, (), secret=True)
     trust_baggage: bool = _setting(_truth, False)
     source: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -5,6 +5,7 @@ import operator
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from carbon_sdk.cpu import handover, watch
 from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, Origin, Outcome, SpanUse, Use
@@ -180,16 +181,16 @@ class Clock:
                 raise
 
     def account(self, account: Account, *, known: bool = False) -> Account:
-        """The account itself, or `other` when there are too many.
+        """The account itself; when there are too many, that without its origin, or `other`.
 
         Args:
             account: What is wanted.
-            known: Its name comes from the app's own routes, so it keeps its place.
+            known: Its name comes from the app's own routes, so it keeps its place, but not every origin beside it.
         """
-        if known or account in self._accounts:
+        if (known and account.origin is None) or account in self._accounts:
             return account
         if len(self._accounts) >= self._maximum_accounts:
-            return OTHER
+            return OTHER if account.origin is None else self.account(replace(account, origin=None), known=known)
         return self._accounts.setdefault(account, account)
 
     def unit(self, name: str) -> str:

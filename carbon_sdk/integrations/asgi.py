@@ -20,7 +20,6 @@ from carbon_sdk.carbon import Carbon, default
 from carbon_sdk.cpu.clock import (
     LOCK,
     LONG_NS,
-    OTHER,
     STALE_NS,
     THREAD,
     Account,
@@ -383,12 +382,8 @@ class RequestOwner(Owner):
             return None
 
     def _account(self, endpoint: str) -> Account:
-        if self.origin is not None:
-            account = self.clock.account(Account("request", endpoint, endpoint, self.origin))
-            if account is not OTHER:
-                return account
         known = not endpoint.endswith(NO_ROUTE)
-        return self.clock.account(Account("request", endpoint, endpoint), known=known)
+        return self.clock.account(Account("request", endpoint, endpoint, self.origin), known=known)
 
 
 async def _awaited(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,10 +4,10 @@ Two members go out, `carbon.service` and `carbon.endpoint`; the second has the m
 
     baggage: carbon.service=shop,carbon.endpoint=POST%20%2Fcheckout;t=1774785600;s=3q2-7w...
 
-They name routes of the company, so they are sent only to hosts that a setting lists. They are believed only with the
-signature of a shared secret, or where a setting says that the gateway strips `baggage` from outside: a stranger could
-else book joules on an endpoint of his choice, or fill the books with names. What is not believed is dropped and
-counted, and the request is the first of its own chain.
+They name routes of the company, so they are sent only to hosts and queues that a setting lists. They are believed only
+with the signature of a shared secret, or where a setting says that the gateway strips `baggage` from outside: a
+stranger could else book joules on an endpoint of his choice, or fill the books with names. What is not believed is
+dropped and counted, and the request is the first of its own chain.
 """
 
 import base64
@@ -31,6 +31,8 @@ MAXIMUM_HEADER_BYTES = 8192
 """Of the whole header, as W3C Baggage asks a platform to carry at least."""
 FRESH_SECONDS = 300
 """A signature older or newer than this is refused: clocks of servers differ by less, and who recorded it comes late."""
+QUEUE_FRESH_SECONDS = 7 * 86_400
+"""The same for a message, which may wait in its queue; who would send one again must be able to write to the queue."""
 SIGNATURE_BYTES = 16
 MAXIMUM_TEXTS = 1000
 """What a writer keeps for the second that its signatures name, and a reader of the headers that it believed."""
@@ -64,6 +66,7 @@ class Reader:
     Args:
         secrets: Any of them may have signed: two while one takes the other's place.
         trusted: Members without a signature are believed too: the gateway strips them from outside.
+        fresh_seconds: For how long a signature holds.
         fault: Told of each caller that is not believed: where, and what.
         now_seconds: Seconds since 1970.
     """
@@ -73,11 +76,13 @@ class Reader:
         *,
         secrets: Sequence[str],
         trusted: bool,
+        fresh_seconds: float = FRESH_SECONDS,
         fault: Callable[[str, str], object] = lambda where, what: None,
         now_seconds: Callable[[], float] = time.time,
     ) -> None:
         self._secrets = tuple(secrets)
         self._trusted = trusted
+        self._fresh_seconds = fresh_seconds
         self._fault = fault
         self._now_seconds = now_seconds
         self._believed: dict[str, tuple[Origin, int | None]] = {}
@@ -91,17 +96,15 @@ class Reader:
             headers: Of the ASGI scope: names in lower case.
         """
         values = [value for name, value in headers if name == b"baggage"]
-        if not values:
-            return None
-        if sum(map(len, values)) > MAXIMUM_HEADER_BYTES:
-            self._drop("oversized")
-            return None
-        return self.read(b",".join(values).decode("latin-1"))
+        return self.read(b",".join(values).decode("latin-1")) if values else None
 
     def read(self, header: str) -> Origin | None:
         """The origin that a `baggage` header names; None where there is none, or it is not believed."""
         known = self._believed.get(header)
         if known is None:
+            if len(header) > MAXIMUM_HEADER_BYTES:
+                self._drop("oversized")
+                return None
             known = self._judged(header)
             if known is None:
                 return None
@@ -109,7 +112,7 @@ class Reader:
                 self._believed = {}
             self._believed[header] = known
         origin, moment = known
-        if moment is not None and abs(self._now_seconds() - moment) > FRESH_SECONDS:
+        if moment is not None and abs(self._now_seconds() - moment) > self._fresh_seconds:
             self._drop("late")
             return None
         return origin
@@ -154,11 +157,12 @@ class Reader:
 
 
 class Writer:
-    """Writes who caused a call into the headers of a call that goes out.
+    """Writes who caused a call into the headers of a call that goes out, or into the message of a queue.
 
     Args:
         service: This service, where a chain begins here.
         hosts: Hosts that may learn the names of routes; `.example.org` is every host under that name.
+        queues: Queues whose messages may carry them; `*` is every queue.
         secret: Signs the members; None leaves the signature out.
         now_seconds: Seconds since 1970.
     """
@@ -167,13 +171,15 @@ class Writer:
         self,
         *,
         service: str,
-        hosts: Sequence[str],
+        hosts: Sequence[str] = (),
+        queues: Sequence[str] = (),
         secret: str | None,
         now_seconds: Callable[[], float] = time.time,
     ) -> None:
         self._service = service
         self._hosts = frozenset(host for host in hosts if not host.startswith("."))
         self._domains = tuple(host for host in hosts if host.startswith("."))
+        self._queues = frozenset(queues)
         self._secret = secret
         self._now_seconds = now_seconds
         self._second = 0
@@ -185,6 +191,7 @@ class Writer:
         return cls(
             service=settings.service or program_name(),
             hosts=settings.propagate_to,
+            queues=settings.propagate_to_queues,
             secret=settings.baggage_secrets[0] if settings.baggage_secrets else None,
         )
 
@@ -195,8 +202,20 @@ class Writer:
             host: Where the call goes, without port.
             before: The header that it has; our members in it, of a call that was redirected, are taken out first.
         """
+        return self._joined(before, allowed=self._allowed(host))
+
+    def message(self, queue: str, before: str | None = None) -> str | None:
+        """The `baggage` of a message that is sent to a queue; None where it needs none.
+
+        Args:
+            queue: Its name.
+            before: What the message has under that name already.
+        """
+        return self._joined(before, allowed=queue in self._queues or "*" in self._queues)
+
+    def _joined(self, before: str | None, *, allowed: bool) -> str | None:
         others = "" if before is None else without_ours(before)
-        own = self._own() if self._allowed(host) else None
+        own = self._own() if allowed else None
         return ",".join(part for part in (others, own) if part) or None
 
     def _allowed(self, host: str | None) -> bool:
@@ -219,12 +238,17 @@ class Writer:
         return self._texts[account]
 
 
-def reader_of(carbon: Carbon) -> Reader | None:
+def reader_of(carbon: Carbon, *, fresh_seconds: float = FRESH_SECONDS) -> Reader | None:
     """Who reads origins for a `Carbon`; None where its settings believe nobody."""
     settings = carbon.settings
     if not settings.baggage_secrets and not settings.trust_baggage:
         return None
-    return Reader(secrets=settings.baggage_secrets, trusted=settings.trust_baggage, fault=carbon.log.fault)
+    return Reader(
+        secrets=settings.baggage_secrets,
+        trusted=settings.trust_baggage,
+        fresh_seconds=fresh_seconds,
+        fault=carbon.log.fault,
+    )
 
 
 def _signature(origin: Origin, moment: str, secret: str) -> str:

@@ -28,6 +28,8 @@ App = TypeVar("App", bound=Celery)
 
 QUEUE = "celery"
 """Celery's own default."""
+HEADER = "baggage"
+"""Under which a message says on whose behalf it is sent."""
 GREEN = "use the prefork, threads or solo pool"
 """The remedy where tasks run in greenlets."""
 
@@ -44,6 +46,7 @@ def measured(app: App, /, *, carbon: Carbon | None = None) -> App:
     """
     tasks = _Tasks(carbon)
     for signal, receiver in (
+        (signals.before_task_publish, tasks.mark),
         (signals.worker_init, tasks.before_fork),
         (signals.worker_process_init, tasks.start),
         (signals.task_prerun, tasks.begin),
@@ -74,6 +77,12 @@ class _Tasks:
         self._jobs = Jobs(carbon)
         self._running = _Running()
 
+    def mark(self, headers: dict[str, Any], routing_key: str | None = None, **_: Any) -> None:
+        """The message says on whose behalf it is sent, where its queue may learn it."""
+        baggage = self._jobs.mark(str(routing_key or QUEUE), headers.get(HEADER))
+        if baggage is not None:
+            headers[HEADER] = baggage
+
     def before_fork(self, **_: Any) -> None:
         """Load in the parent what each child would load."""
         self._jobs.load()
@@ -96,6 +105,7 @@ class _Tasks:
             str(delivery.get("routing_key") or QUEUE),
             task.name,
             repeated=bool(request.retries or delivery.get("redelivered")),
+            baggage=request.get(HEADER),
         )
         self._running.jobs.append((task_id, job))
 

@@ -11,6 +11,8 @@ from importlib import import_module
 from carbon_sdk import plugins
 from carbon_sdk.carbon import FIRST_READING_SECONDS, Carbon, default
 from carbon_sdk.cpu.clock import Outcome
+from carbon_sdk.integrations.baggage import QUEUE_FRESH_SECONDS, Reader, Writer, reader_of
+from carbon_sdk.settings import Settings
 from carbon_sdk.spans.opening import Opening, outcome_of
 from carbon_sdk.spans.span import Span
 
@@ -24,6 +26,10 @@ class Jobs:
 
     def __init__(self, carbon: Carbon | None = None) -> None:
         self._carbon = carbon
+        self._settings: Settings | None = None
+        self._writer: Writer | None = None
+        self._reader: Reader | None = None
+        self._read = False
 
     def start(self) -> None:
         """Start measuring, and wait for the meters' first reading: a job before it would have no joules."""
@@ -47,18 +53,45 @@ class Jobs:
             plugins.names(group)
         import_module("carbon_sdk.machine").know_machine(carbon.settings)
 
-    def begin(self, queue: str, task: str, *, repeated: bool = False) -> "Job":
+    def mark(self, queue: str, before: str | None = None) -> str | None:
+        """The `baggage` of a message that is sent to a queue; None where it needs none.
+
+        Args:
+            queue: Its name.
+            before: What the message has under that name already.
+        """
+        settings = (self._carbon or default()).settings
+        if self._writer is None or self._settings is not settings:
+            self._settings, self._writer = settings, Writer.of(settings)
+        return self._writer.message(queue, before)
+
+    def fault(self, where: str, error: Exception) -> None:
+        """Tell of an error of ours."""
+        (self._carbon or default()).log.fault(where, error)
+
+    @property
+    def reader(self) -> Reader | None:
+        """Who reads the `baggage` of messages; None where the settings believe nobody."""
+        if not self._read:
+            carbon = self._carbon or default()
+            self._read, self._reader = True, reader_of(carbon, fresh_seconds=QUEUE_FRESH_SECONDS)
+        return self._reader
+
+    def begin(self, queue: str, task: str, *, repeated: bool = False, baggage: object = None) -> "Job":
         """A run begins on this thread, in this task.
 
         Args:
             queue: Where the job came from.
             task: What it does.
             repeated: An earlier run of the same job did not end it.
+            baggage: What its message carries under that name; what is no text is none.
         """
         carbon = self._carbon or default()
         carbon.start()
         found = (carbon.clock, carbon) if carbon.clock.running else None
-        opening = Opening(f"{queue} {task}", found, "worker", gpu=False)
+        reader = self.reader if isinstance(baggage, str) else None
+        origin = None if reader is None else reader.read(str(baggage))
+        opening = Opening(f"{queue} {task}", found, "worker", gpu=False, origin=origin)
         opening.resume(sys._getframe())
         return Job(opening, repeated=repeated)
 

@@ -8,6 +8,7 @@ RQ forks a work-horse for each job, which ends past the interpreter's own exit: 
 over first. What it needs is loaded in the worker, before the fork.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -21,8 +22,26 @@ except ImportError as exc:
 
 from carbon_sdk.integrations.jobs import Jobs
 
+META = "baggage"
+"""Under which a job says on whose behalf it was sent."""
 NAMELESS = "(no name)"
 _JOBS = Jobs()
+
+
+def instrument(queue: Queue) -> Queue:
+    """The same queue, the jobs that it makes saying on whose behalf they are sent, where it may learn that."""
+    create = queue.create_job
+
+    @functools.wraps(create)
+    def create_marked(*args: Any, **kwargs: Any) -> Job:
+        job = create(*args, **kwargs)
+        baggage = _JOBS.mark(queue.name, job.meta.get(META))
+        if baggage is not None:
+            job.meta[META] = baggage
+        return job
+
+    queue.create_job = create_marked  # type: ignore[method-assign]
+    return queue
 
 
 class Measured(BaseWorker):
@@ -64,7 +83,8 @@ def _measured(job: Job, queue: str, *, repeated: bool) -> Callable[[], Any]:
 
     def run() -> Any:
         _JOBS.start()
-        measured = _JOBS.begin(queue, job.func_name or NAMELESS, repeated=repeated)
+        name = job.func_name or NAMELESS
+        measured = _JOBS.begin(queue, name, repeated=repeated, baggage=job.meta.get(META))
         try:
             return perform()
         except JobTimeoutException:

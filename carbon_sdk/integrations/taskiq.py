@@ -21,6 +21,8 @@ from carbon_sdk.integrations.jobs import Job, Jobs
 
 QUEUE = "default"
 """The queue's name where the broker has none."""
+LABEL = "baggage"
+"""Under which a message says on whose behalf it is sent."""
 REPEATED = ("_retries", "X-Taskiq-requeue")
 """Labels in which taskiq counts a task's earlier runs."""
 
@@ -57,11 +59,19 @@ class CarbonTaskiqMiddleware(TaskiqMiddleware):
         if self.broker.is_worker_process:
             await self._jobs.aclose()
 
+    def pre_send(self, message: TaskiqMessage) -> TaskiqMessage:
+        """The message says on whose behalf it is sent, where its queue may learn it."""
+        baggage = self._jobs.mark(self._queue(message), message.labels.get(LABEL))
+        if baggage is not None:
+            message.labels[LABEL] = baggage
+        return message
+
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """A run begins."""
-        queue = message.labels.get("queue_name") or getattr(self.broker, "queue_name", None) or QUEUE
         repeated = any(str(message.labels.get(label) or "0") != "0" for label in REPEATED)
-        job = self._jobs.begin(str(queue), message.task_name, repeated=repeated)
+        job = self._jobs.begin(
+            self._queue(message), message.task_name, repeated=repeated, baggage=message.labels.get(LABEL)
+        )
         task = asyncio.current_task()
         if task is not None:  # the end of the task ends a run for which `post_execute` was never called
             task.add_done_callback(job.abandon)
@@ -83,3 +93,6 @@ class CarbonTaskiqMiddleware(TaskiqMiddleware):
         if running.task is not None:
             running.task.remove_done_callback(running.job.abandon)
         running.job.end()
+
+    def _queue(self, message: TaskiqMessage) -> str:
+        return str(message.labels.get("queue_name") or getattr(self.broker, "queue_name", None) or QUEUE)

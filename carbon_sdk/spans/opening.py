@@ -11,6 +11,7 @@ from carbon_sdk.cpu.clock import (
     Account,
     AccountKind,
     Clock,
+    Origin,
     Outcome,
     Owner,
     Tally,
@@ -42,9 +43,18 @@ class Opening:
         found: The CPU account of this process and who estimates; None where nothing is measured.
         kind: What it counts as where it is outermost.
         gpu: It uses a GPU.
+        origin: Where the chain of calls began that it ends, if elsewhere.
     """
 
-    def __init__(self, name: str, found: tuple[Clock, Estimator] | None, kind: AccountKind, *, gpu: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        found: tuple[Clock, Estimator] | None,
+        kind: AccountKind,
+        *,
+        gpu: bool,
+        origin: Origin | None = None,
+    ) -> None:
         self._clock = found[0] if found is not None else None
         self._running = False
         self._gpu = gpu
@@ -53,19 +63,19 @@ class Opening:
             self.span = Span(None)
             return
         try:
-            self.span = self._opened(name, *found, kind)
+            self.span = self._opened(name, *found, kind, origin)
         except Exception as exc:
             self.span = Span(None)
             if not found[0].touched.fault("span.open", exc):
                 raise
 
-    def _opened(self, name: str, clock: Clock, estimator: Estimator, kind: AccountKind) -> Span:
+    def _opened(self, name: str, clock: Clock, estimator: Estimator, kind: AccountKind, origin: Origin | None) -> Span:
         if in_loop():
             clock.follow_loop()
         outer = self._around = current()
         parent = outer.shown if outer is not None else None
         span = Span(
-            _account(clock, name, kind, outer),
+            _account(clock, name, kind, outer, origin),
             clock=clock,
             estimator=estimator,
             parent=parent if isinstance(parent, Span) else None,
@@ -169,9 +179,9 @@ class Opening:
         return self._clock.thread_time_ns()
 
 
-def _account(clock: Clock, name: str, kind: AccountKind, outer: Owner | None) -> Account:
+def _account(clock: Clock, name: str, kind: AccountKind, outer: Owner | None, origin: Origin | None) -> Account:
     if outer is None or outer.touched is not clock.touched:  # nobody's step, or another life's
-        return clock.account(Account(kind, name, name))
+        return clock.account(Account(kind, name, name, origin))
     around = outer.resolve()
     if around is None:
         return clock.account(Account("span", name, name))
