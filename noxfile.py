@@ -1,4 +1,5 @@
-"""The long tests: every interpreter, and the suites of the frameworks with every application of theirs measured.
+"""The long tests: every interpreter, the suites of the frameworks with every application of theirs measured, and
+CodeCarbon's own examples.
 
 `make test` is the short tier. `nox -s full` is all of it; `nox --list` tells the rest.
 """
@@ -18,6 +19,7 @@ nox.options.download_python = "never"
 PYTHONS = ["3.11", "3.12", "3.13"]
 PEERS = {"starlette": ("full", "dev"), "fastapi": ("all", "tests")}
 """Whose suites run, and the extra and the group of dependencies that they need."""
+CODECARBON = "codecarbon==3.3.*"
 
 
 @nox.session(python=PYTHONS)
@@ -48,10 +50,18 @@ def fastapi(session: nox.Session) -> None:
     _peer(session, "fastapi")
 
 
+@nox.session
+def codecarbon(session: nox.Session) -> None:
+    """CodeCarbon's own examples, and tests of its public names, with one changed line: its import becomes ours."""
+    folder = _source(session, "codecarbon", CODECARBON)
+    session.install("--editable", ".", CODECARBON, "pandas", "pytest")
+    session.run("python", "tests/peers/codecarbon_examples.py", str(folder))
+
+
 @nox.session(python=False)
 def full(session: nox.Session) -> None:
     """All of it."""
-    for name in ("lint", *(f"tests-{python}" for python in PYTHONS), *PEERS):
+    for name in ("lint", *(f"tests-{python}" for python in PYTHONS), *PEERS, "codecarbon"):
         session.notify(name)
 
 
@@ -65,11 +75,11 @@ def _peer(session: nox.Session, name: str) -> None:
     session.run("python", "tests/peers/twice.py", str(folder), *session.posargs)
 
 
-def _source(session: nox.Session, name: str) -> Path:
-    """The newest source distribution, unpacked; its tests are in it."""
+def _source(session: nox.Session, name: str, wanted: str | None = None) -> Path:
+    """The newest source distribution, or the newest that is wanted, unpacked; its tests are in it."""
     shelf = Path(session.create_tmp()) / name
     shutil.rmtree(shelf, ignore_errors=True)
-    session.run("pip", "download", "--quiet", "--no-deps", "--no-binary", name, "--dest", str(shelf), name)
+    session.run("pip", "download", "--quiet", "--no-deps", "--no-binary", name, "--dest", str(shelf), wanted or name)
     (archive,) = shelf.glob("*.tar.gz")
     with tarfile.open(archive) as packed:
         packed.extractall(shelf, filter="data")
