@@ -4,8 +4,9 @@
 app.add_middleware(CarbonMiddleware)
 ```
 
-An endpoint is the HTTP method and the route's template, `GET /items/{id}`, mounts and sub-applications included. A raw
-path never becomes a name: what no route answers is `GET (no route)`.
+An endpoint is the HTTP method and the route's template, `GET /items/{id}`, mounts and sub-applications included. It is
+read from the connection's scope: `route` as FastAPI and Starlette leave it there, or a text at `path_template`, as
+Litestar does. A raw path never becomes a name: what no route answers is `GET (no route)`.
 """
 
 from __future__ import annotations  # or those of an inner function are built anew at each request, 1 us
@@ -37,7 +38,8 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
+"""Takes a `Scope`, a `Receive` and a `Send`, for which each framework has types of its own."""
 
 METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 """The standard methods, RFC 9110 section 9.3 and RFC 5789. A stranger can send any word, so others are `_OTHER`."""
@@ -399,10 +401,10 @@ def _resumed(steps: Iterator[Any]) -> Generator[Any, Any, Any]:
 def endpoint_of(scope: Scope) -> str | None:
     """Method and route template; None while the innermost route is not known."""
     route = scope.get("route")
-    if route is None or getattr(route, "routes", None):
+    if getattr(route, "routes", None):
         return None
-    path = getattr(route, "path", None)
-    if not isinstance(path, str):
+    path = scope.get("path_template") if route is None else getattr(route, "path", None)
+    if not isinstance(path, str) or not path:
         return None
     return f"{_method(scope)} {_prefix(scope, path)}{path}"
 
