@@ -65,7 +65,9 @@ class Emission:
         emissions_g: Grams CO2e of `energy_joules`.
         idle_emissions_g: Grams CO2e of `idle_energy_joules`.
         emissions_embodied_g: Share of the machine's making; None when the share reserved is unknown.
-        sci_g_per_request: ((E x I) + M) / R with reserved idle, ISO/IEC 21031; None where a part is unknown.
+        sci_g: (E x I) + M with reserved idle, grams, ISO/IEC 21031; None where a part is unknown. An endpoint's is the
+            sum over its root.
+        sci_g_per_request: ((E x I) + M) / R of this account alone, without nested spans.
         intensity_g_per_kwh: Emissions over energy: what a kWh weighed on average, without PUE.
         intensity_source: Who said so.
         intensity_quality: The quality with most joules.
@@ -129,6 +131,7 @@ class Emission:
     emissions_g: float | None = None
     idle_emissions_g: float | None = None
     emissions_embodied_g: float | None = None
+    sci_g: float | None = None
     sci_g_per_request: float | None = None
     intensity_g_per_kwh: float | None = None
     intensity_source: str | None = None

@@ -155,11 +155,13 @@ def _priced(record: Emission, values: Sequence[Intensity], mean: float) -> Repri
     last = values[-1]
     quality: Quality = "measured" if all(value.quality == "measured" for value in values) else "estimated"
     weight = grams(1.0, mean, record.pue) * (record.wall_factor or 1.0)
+    sci_g = _sci_g(record, weight)
     emission = replace(
         record,
         emissions_g=None if record.energy_joules is None else record.energy_joules * weight,
         idle_emissions_g=None if record.idle_energy_joules is None else record.idle_energy_joules * weight,
-        sci_g_per_request=_sci(record, weight),
+        sci_g=sci_g,
+        sci_g_per_request=sci_g / record.requests if sci_g is not None and record.requests else None,
         intensity_g_per_kwh=mean,
         intensity_source=last.source,
         intensity_quality=quality,
@@ -172,10 +174,11 @@ def _priced(record: Emission, values: Sequence[Intensity], mean: float) -> Repri
     return Repriced(emission=emission, before=record, reason=f"{quality} by {last.source} replaces {old}")
 
 
-def _sci(record: Emission, weight: float) -> float | None:
+def _sci_g(record: Emission, weight: float) -> float | None:
     """SCI is ((E x I) + M) per R, and only I changes: its part of the old figure grows as the grams do."""
-    sci, embodied, requests = record.sci_g_per_request, record.emissions_embodied_g, record.requests
-    if sci is None or embodied is None or not requests or not record.energy_joules or not record.emissions_g:
+    sci_g, embodied = record.sci_g, record.emissions_embodied_g
+    if sci_g is None and record.sci_g_per_request is not None:
+        sci_g = record.sci_g_per_request * record.requests
+    if sci_g is None or embodied is None or not record.energy_joules or not record.emissions_g:
         return None
-    ratio = weight / (record.emissions_g / record.energy_joules)
-    return ((sci * requests - embodied) * ratio + embodied) / requests
+    return (sci_g - embodied) * weight / (record.emissions_g / record.energy_joules) + embodied

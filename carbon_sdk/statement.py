@@ -283,8 +283,9 @@ class Statement:
         if own and line.idle_joules is not None:
             fields["idle_energy_joules"] = line.idle_joules
             fields["idle_emissions_g"] = line.idle_grams
-        if own and line.requests and line.embodied_grams is not None and line.reserved_joules is not None:
-            fields["sci_g_per_request"] = (line.grams + line.reserved_grams + line.embodied_grams) / line.requests
+        if own and line.embodied_grams is not None and line.reserved_joules is not None:
+            fields["sci_g"] = line.grams + line.reserved_grams + line.embodied_grams
+            fields["sci_g_per_request"] = fields["sci_g"] / line.requests if line.requests else None
         return fields
 
     def _price(self, line: _Line) -> dict[str, Any]:

@@ -33,6 +33,7 @@ RECORD = Emission(
     energy_dram_joules=10.0,
     energy_method="model",
     emissions_g=0.004,
+    sci_g=0.012,
     sci_g_per_request=0.0012,
 )
 
@@ -47,7 +48,7 @@ def shown(books: Books, width: int) -> list[str]:
 @pytest.mark.parametrize("width", [80, 200])
 def test_sci_stands_in_the_table_where_it_is_known(width: int) -> None:
     """Weighed by requests over the records of an endpoint: 10 at 1.2 mg and 30 at 0.8 mg."""
-    books = add_up([RECORD, replace(RECORD, sequence=1, requests=30, sci_g_per_request=0.0008)])
+    books = add_up([RECORD, replace(RECORD, sequence=1, requests=30, sci_g=0.024)])
     lines = shown(books, width)
     (row,) = [line for line in lines if line.strip().startswith("GET /a")]
 
@@ -58,16 +59,17 @@ def test_sci_stands_in_the_table_where_it_is_known(width: int) -> None:
 
 def test_an_unknown_sci_has_no_column_and_is_null() -> None:
     """Nobody is told 0."""
-    books = add_up([replace(RECORD, sci_g_per_request=None)])
+    books = add_up([replace(RECORD, sci_g=None, sci_g_per_request=None)])
 
     assert not any("SCI" in line for line in shown(books, 200))
     assert as_object(books, "carbon.log", ())["endpoints"][0]["sci_g_per_request"] is None
 
 
-def test_an_endpoint_with_spans_in_it_has_no_sci_of_a_part() -> None:
+@pytest.mark.parametrize(("span_g", "each"), [(0.018, 0.003), (None, None)])
+def test_an_endpoints_sci_takes_in_its_spans_or_is_none(span_g: float | None, each: float | None) -> None:
     """Its own part alone would look as if it were all."""
-    span = replace(RECORD, sequence=1, kind="span", name="resize", requests=0, sci_g_per_request=None)
+    span = replace(RECORD, sequence=1, kind="span", name="resize", requests=0, sci_g=span_g, sci_g_per_request=None)
     (endpoint,) = add_up([RECORD, span]).endpoints
 
     assert endpoint.g_per_request is not None
-    assert endpoint.sci_g_per_request is None
+    assert endpoint.sci_g_per_request == (None if each is None else pytest.approx(each))

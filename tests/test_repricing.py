@@ -183,6 +183,7 @@ async def test_sci_and_idle_grams_follow_and_the_making_of_the_machine_does_not(
         idle_energy_joules=0.9e6,
         idle_emissions_g=100.0,
         emissions_embodied_g=50.0,
+        sci_g=450.0,
         sci_g_per_request=45.0,
         idle_policy="reserved",
     )
@@ -193,6 +194,7 @@ async def test_sci_and_idle_grams_follow_and_the_making_of_the_machine_does_not(
     assert new.idle_emissions_g == pytest.approx(50.0)
     assert new.emissions_embodied_g == 50.0
     assert new.sci_g_per_request == pytest.approx(25.0)
+    assert new.sci_g == pytest.approx(250.0)
 
 
 @given(

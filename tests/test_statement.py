@@ -128,6 +128,22 @@ def test_sci_takes_reserved_idle_and_the_share_of_the_machines_making() -> None:
     assert record.sci_g_per_request == pytest.approx(record.emissions_g + 1.0)  # type: ignore[operator]
 
 
+def test_the_sci_of_an_endpoint_is_in_the_records_of_its_spans_too() -> None:
+    """Spread over own part and a nested span, the grams are those of an endpoint without one."""
+    read, span = window(36.0, requests=1), Account("span", "GET /a", "resize")
+    alone = records((read, CHEAP), ledger=Ledger(reserved_share=0.25), embodied_g_per_second=8.0)["GET /a"]
+    parts = {A: Use(cpu_seconds=0.25, requests=1), span: Use(cpu_seconds=0.75)}
+    nested = records(
+        (replace(read, cut=replace(read.cut, accounts=parts)), CHEAP),
+        ledger=Ledger(reserved_share=0.25),
+        embodied_g_per_second=8.0,
+    )
+
+    assert nested["GET /a"].sci_g == pytest.approx(alone.sci_g / 4)  # type: ignore[operator]
+    assert nested["resize"].sci_g == pytest.approx(alone.sci_g * 3 / 4)  # type: ignore[operator]
+    assert nested["resize"].sci_g_per_request is None
+
+
 @given(cpu=st.lists(st.floats(0.01, 4.0), min_size=1, max_size=6), idle=st.floats(0.0, 40.0))
 def test_workers_of_one_container_carry_its_making_and_its_idle_once(cpu: list[float], idle: float) -> None:
     """Over all accounts of all workers, M and the reserved idle are the container's, however they share the CPU."""

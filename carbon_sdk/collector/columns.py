@@ -73,6 +73,7 @@ NUMBERS: tuple[str, ...] = (
     "emissions_g",
     "idle_emissions_g",
     "emissions_embodied_g",
+    "sci_g",
     "sci_g_per_request",
     "intensity_g_per_kwh",
     "gap_seconds",

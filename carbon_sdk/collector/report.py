@@ -119,9 +119,11 @@ PROCESS_MEASURES: tuple[Measure, ...] = (
     Measure(name="energy_dram_joules", expression="energy_dram_joules", detail=True),
     Measure(name="energy_psys_joules", expression="energy_psys_joules", detail=True),
     Measure(name="energy_gpu_joules", expression="energy_gpu_joules", detail=True),
-    Measure(name="sci_g", expression="sci_g_per_request * requests", detail=True, priced=True),
+    Measure(name="sci_g", expression="coalesce(sci_g, sci_g_per_request * requests)", detail=True, priced=True),
     Measure(
-        name="sci_requests", expression="case when sci_g_per_request is null then null else requests end", detail=True
+        name="sci_requests",
+        expression="case when coalesce(sci_g, sci_g_per_request) is null then null else requests end",
+        detail=True,
     ),
     Measure(name="gap_seconds", expression="gap_seconds", detail=True),
     Measure(name="gap_cpu_seconds", expression="gap_cpu_seconds", detail=True),

@@ -121,7 +121,9 @@ _VERSION_3 = (
     """,
 )
 
-MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
+_VERSION_4 = ("alter table records add column if not exists sci_g double",)
+
+MIGRATIONS: tuple[Sequence[str], ...] = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
 VERSION = len(MIGRATIONS)
 """The version that this collector reads and writes."""
 

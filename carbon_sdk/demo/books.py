@@ -18,9 +18,8 @@ class Row:
         cpu_seconds: CPU seconds used.
         energy_joules: By domain.
         emissions_g: Grams CO2e.
-        sci_g: Grams of the requests whose SCI is known: energy, reserved idle and making.
-        sci_requests: How many those are.
-        sci_part: Some of the row's energy has no SCI: that of nested spans, whose records stand apart.
+        sci_g: Grams of what has an SCI: energy, reserved idle and making.
+        sci_part: Some of the row's energy has none.
         units: Functional units that were counted, by name.
     """
 
@@ -30,7 +29,6 @@ class Row:
     energy_joules: dict[str, float] = field(default_factory=dict)
     emissions_g: float | None = None
     sci_g: float = 0.0
-    sci_requests: int = 0
     sci_part: bool = False
     units: dict[str, float] = field(default_factory=dict)
 
@@ -47,7 +45,7 @@ class Row:
     @property
     def sci_g_per_request(self) -> float | None:
         """Software carbon intensity, ISO/IEC 21031, of one request; None where not all of it is known."""
-        return self.sci_g / self.sci_requests if self.sci_requests and not self.sci_part else None
+        return self.sci_g / self.requests if self.requests and self.sci_g and not self.sci_part else None
 
     @property
     def g_per_unit(self) -> dict[str, float]:
@@ -60,10 +58,9 @@ class Row:
         for unit, amount in emission.units.items():
             self.units[unit] = self.units.get(unit, 0.0) + amount
         self.requests += emission.requests
-        if emission.sci_g_per_request is not None:
-            self.sci_g += emission.sci_g_per_request * emission.requests
-            self.sci_requests += emission.requests
-        elif emission.energy_joules:
+        if emission.sci_g is not None:
+            self.sci_g += emission.sci_g
+        elif emission.energy_joules or emission.requests:
             self.sci_part = True
         if emission.cpu_seconds is not None:
             self.cpu_seconds = (self.cpu_seconds or 0.0) + emission.cpu_seconds

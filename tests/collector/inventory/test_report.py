@@ -161,6 +161,21 @@ def test_units_and_reserved_shares_give_an_sci(start: Start) -> None:
     assert "reserved" in told["unknown", "request"]["reason"]
 
 
+def test_the_sci_of_a_service_takes_in_what_its_spans_used(start: Start) -> None:
+    """One request of 0.5 g in its own code and 1.5 g in a span weighs 2 g, in the report and at the API."""
+    collector = start()
+    when = TODAY - timedelta(hours=5)
+    own: dict[str, Any] = {"sci_g": 0.5, "sci_g_per_request": 0.5, "requests": 1}
+    span: dict[str, Any] = {"kind": "span", "name": "resize", "requests": 0, "sci_g": 1.5}
+    collector.send([emission(0, window_start=when, **own), emission(1, window_start=when, **span)])
+    (told,) = json.loads(made(collector.folder, "--format", "json"))["sci"]
+    since = stamp(TODAY - timedelta(days=2))
+    (endpoint,) = collector.ask("/v1/reports/endpoints", detail="1", **{"from": since})["rows"]
+
+    assert told["g_per_unit"] == pytest.approx(2.0)
+    assert endpoint["sci_g_per_request"] == pytest.approx(2.0)
+
+
 def test_a_price_by_measured_history_stands_beside_the_first(start: Start) -> None:
     """Only where the rules allow; old and new are both told, and the dashboard tells them too."""
     collector = start()
