@@ -1,4 +1,4 @@
-"""The command line of the collector: serve, token, backup, restore, import, retention."""
+"""The command line of the collector: serve, token, backup, restore, import, retention, migrate."""
 
 import argparse
 import os
@@ -12,7 +12,9 @@ import duckdb
 from carbon_sdk.collector import access, schema
 from carbon_sdk.collector.access import OPEN_PROJECT, SCOPES, Tokens
 from carbon_sdk.collector.app import REQUESTS_PER_SECOND
-from carbon_sdk.collector.commands import commands, do, log_to_stderr, zone_named
+from carbon_sdk.collector.clickhouse_command import add_cluster, cluster_of, migrate
+from carbon_sdk.collector.clickhouse_store import ClickHouseStore, Pace
+from carbon_sdk.collector.commands import KeptStore, commands, do, log_to_stderr, zone_named
 from carbon_sdk.collector.dashboard.site import EXEMPT, Site
 from carbon_sdk.collector.dimensions import Limits
 from carbon_sdk.collector.duckdb_open import FILE
@@ -80,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     retention = commands.add_parser("retention", parents=[common], help="apply the retention now")
     _add_retention(retention)
     retention.set_defaults(run=_retention)
+    tables = commands.add_parser("migrate", parents=[common], help="make the tables in ClickHouse, or bring them up")
+    add_cluster(tables)
+    tables.set_defaults(run=migrate)
     return parser
 
 
@@ -106,7 +111,11 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accounts", type=int, default=Limits().accounts, help="different endpoints of one service")
     parser.add_argument("--memory-mib", type=int, default=sizes.duckdb_bytes // MEBIBYTE, help="memory of DuckDB")
     parser.add_argument("--threads", type=int, default=sizes.threads, help="threads of a query")
+    parser.add_argument(
+        "--waiting-records", type=int, default=sizes.waiting_records, help="most records that wait to be loaded"
+    )
     _add_retention(parser)
+    add_cluster(parser)
     parser.set_defaults(run=_serve)
 
 
@@ -118,16 +127,23 @@ def _retention_of(arguments: argparse.Namespace) -> Retention:
     )
 
 
+def _store(arguments: argparse.Namespace, log: Callable[..., object]) -> KeptStore:
+    limits = Limits(accounts=arguments.accounts)
+    cluster = cluster_of(arguments)
+    if cluster is not None:
+        pace = Pace(waiting_records=arguments.waiting_records, raw_days=arguments.raw_days)
+        return ClickHouseStore(arguments.data, cluster, limits=limits, pace=pace, log=log)
+    sizes = Sizes(
+        waiting_records=arguments.waiting_records,
+        duckdb_bytes=arguments.memory_mib * MEBIBYTE,
+        threads=arguments.threads,
+    )
+    return DuckDBStore(arguments.data, limits=limits, sizes=sizes, retention=_retention_of(arguments), log=log)
+
+
 def _serve(arguments: argparse.Namespace) -> int:
     log = log_to_stderr()
-    retention = _retention_of(arguments)
-    store = DuckDBStore(
-        arguments.data,
-        limits=Limits(accounts=arguments.accounts),
-        sizes=Sizes(duckdb_bytes=arguments.memory_mib * MEBIBYTE, threads=arguments.threads),
-        retention=retention,
-        log=log,
-    )
+    store = _store(arguments, log)
     serving = Serving(
         host=arguments.host,
         port=arguments.port,

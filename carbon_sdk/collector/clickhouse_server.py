@@ -16,6 +16,8 @@ from urllib.parse import urlencode, urlsplit
 from carbon_sdk.collector.store import BusyError, QueryError, StoreError
 from carbon_sdk.http import HTTP, HTTPError, Reply
 
+DATABASE = "carbon_sdk"
+USER = "default"
 INSERT_SECONDS = 30.0
 """An insert that takes longer is sent again."""
 _CONNECT_SECONDS = 3.0
@@ -41,8 +43,8 @@ class Cluster:
     """
 
     shards: tuple[tuple[str, ...], ...]
-    database: str = "carbon_sdk"
-    user: str = "default"
+    database: str = DATABASE
+    user: str = USER
     password: str = field(default="", repr=False)
     ca_file: str | None = None
     replicated: bool = False

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -20,7 +20,17 @@ from carbon_sdk.collector.inventory.gather import Asked, gather
 from carbon_sdk.collector.inventory.inventory import Supplier
 from carbon_sdk.collector.inventory.quarters import price, quarters
 from carbon_sdk.collector.server import Command, ask
-from carbon_sdk.collector.store import StoreError
+from carbon_sdk.collector.store import Store, StoreError
+
+
+class KeptStore(Store, Protocol):
+    """A store with what the command line does to it beside asking."""
+
+    async def backup(self, path: Path, /) -> None:
+        """Write a copy to a new file."""
+
+    async def retain(self) -> None:
+        """Apply the retention now."""
 
 
 def log_to_stderr() -> Callable[..., object]:
@@ -49,7 +59,7 @@ def zone_named(name: str) -> ZoneInfo:
         raise StoreError(f"{name!r} is no time zone; write it as Europe/Berlin") from exc
 
 
-def commands(store: DuckDBStore) -> Mapping[str, Command]:
+def commands(store: KeptStore) -> Mapping[str, Command]:
     """What a running collector does for the command line, by name."""
 
     async def backup(asked: Mapping[str, Any]) -> None:

@@ -4,23 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from carbon_sdk.collector.clickhouse_schema import migrate
 from carbon_sdk.collector.clickhouse_server import Cluster, Shard
 from carbon_sdk.collector.clickhouse_store import ClickHouseStore, Pace
+from carbon_sdk.collector.commands import KeptStore
 from carbon_sdk.collector.duckdb_store import DuckDBStore
 from carbon_sdk.collector.duckdb_upkeep import Retention
-from carbon_sdk.collector.store import Store
 from tests.collector.clickhouse import PASSWORD, ClickHouse
 from tests.collector.inside import Inside, over
-
-
-class KeptStore(Store, Protocol):
-    """What a store can do that its process asks of it, beside answering."""
-
-    async def retain(self) -> None:
-        """Apply the retention now."""
 
 
 class Engine:

@@ -68,7 +68,7 @@ def own_file_system(folder: Path, options: str = "size=24m") -> tuple[str, ...]:
     """Words before a command that give it a file system of its own at a folder; it goes when the command ends."""
     mount = f'mount -t tmpfs -o {options} tmpfs "{folder}" && exec "$@"'
     before = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh")
-    folder.mkdir()
+    folder.mkdir(parents=True)
     if subprocess.run([*before, "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may not mount a file system of its own (unshare --map-root-user --mount)")
     return before

@@ -1,0 +1,74 @@
+"""The words of the command line that say where ClickHouse is, and the command that makes its tables."""
+
+import argparse
+import asyncio
+import dataclasses
+import sys
+from pathlib import Path
+
+from carbon_sdk.collector import clickhouse_schema
+from carbon_sdk.collector.clickhouse_server import DATABASE, USER, Cluster, Shard
+from carbon_sdk.collector.store import StoreError
+
+
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told where ClickHouse is."""
+    parser.add_argument(
+        "--clickhouse",
+        action="append",
+        metavar="URL[,URL]",
+        help="keep records in ClickHouse instead of the folder: one shard, its replicas with commas; may be repeated",
+    )
+    parser.add_argument("--clickhouse-database", default=DATABASE, help="its database")
+    parser.add_argument("--clickhouse-user", default=USER, help="its user")
+    parser.add_argument("--clickhouse-password-file", type=Path, help="file that holds the password, mode 0600")
+    parser.add_argument("--clickhouse-ca", help="PEM file of the authorities to trust for https")
+    parser.add_argument(
+        "--clickhouse-replicated", action="store_true", help="tables are replicated by ClickHouse; needs its Keeper"
+    )
+
+
+def cluster_of(arguments: argparse.Namespace) -> Cluster | None:
+    """Where ClickHouse is; None where it is not used.
+
+    Raises:
+        StoreError: It is not said so that it could be found.
+    """
+    if not arguments.clickhouse:
+        return None
+    password = ""
+    if arguments.clickhouse_password_file is not None:
+        try:
+            password = arguments.clickhouse_password_file.read_text().strip()
+        except OSError as exc:
+            raise StoreError(f"{arguments.clickhouse_password_file}: {exc.strerror}") from exc
+    return Cluster.parse(
+        arguments.clickhouse,
+        database=arguments.clickhouse_database,
+        user=arguments.clickhouse_user,
+        password=password,
+        ca_file=arguments.clickhouse_ca,
+        replicated=arguments.clickhouse_replicated,
+    )
+
+
+def migrate(arguments: argparse.Namespace) -> int:
+    """Make the tables on every server, or bring them to the present version."""
+    cluster = cluster_of(arguments)
+    if cluster is None:
+        raise StoreError("name the shards with --clickhouse; the embedded store migrates itself")
+    asyncio.run(_migrate(cluster))
+    return 0
+
+
+async def _migrate(cluster: Cluster) -> None:
+    for number, urls in enumerate(cluster.shards):
+        for url in urls:
+            alone = (*cluster.shards[:number], (url,), *cluster.shards[number + 1 :])
+            server = Shard(dataclasses.replace(cluster, shards=alone), number)
+            try:
+                found = await clickhouse_schema.migrate(server, cluster)
+            finally:
+                await server.aclose()
+            told = "made" if not found else f"had version {found}, has {clickhouse_schema.VERSION}"
+            sys.stdout.write(f"{server.name}: {told}\n")
