@@ -19,8 +19,8 @@ from tests.collector import clickhouse
 from tests.collector.clickhouse import PASSWORD, ClickHouse
 from tests.collector.engines import clickhouse_engine, cluster_of, migrated
 from tests.collector.sender import JOULES, Sender, assert_exactly_once, sending
-from tests.collector.test_disks import own_file_system, until
 from tests.collector.service import DAYS, Collector, emission
+from tests.collector.test_disks import own_file_system, until
 
 MACHINES = ("m" * 16, "n" * 16, "o" * 16, "p" * 16)
 """They lie on both of two shards."""
@@ -174,9 +174,7 @@ def test_a_slow_shard_delays_no_acknowledgement(
     assert collector.total("records") == 8
 
 
-def test_a_full_disk_on_one_shard_stops_the_other_in_nothing(
-    start: Callable[..., Collector], tmp_path: Path
-) -> None:
+def test_a_full_disk_on_one_shard_stops_the_other_in_nothing(start: Callable[..., Collector], tmp_path: Path) -> None:
     """What is meant for it waits, and arrives when there is room; the log says which and why."""
     if clickhouse.PROGRAM is None:
         pytest.skip("clickhouse-server is not installed: apt-get install --no-install-recommends clickhouse-server")
