@@ -11,8 +11,7 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from carbon_sdk.carbon import default
-from carbon_sdk.integrations.baggage import Writer
+from carbon_sdk.integrations.baggage import CurrentWriter, Writer
 
 
 def instrument(session: aiohttp.ClientSession, *, writer: Writer | None = None) -> aiohttp.ClientSession:
@@ -20,13 +19,13 @@ def instrument(session: aiohttp.ClientSession, *, writer: Writer | None = None) 
 
     Args:
         session: Of aiohttp; another session is not touched.
-        writer: Built from the settings of this process when None.
+        writer: As the settings of the running `Carbon` say when None.
     """
-    marks = writer or Writer.of(default().settings)
+    current = CurrentWriter()
 
     def mark(url: URL, headers: "CIMultiDict[str]") -> None:
         given = headers.getall("baggage", [])
-        header = marks.header(url.host, ",".join(given) if given else None)
+        header = (writer or current()).header(url.host, ",".join(given) if given else None)
         if header is not None:
             headers["baggage"] = header
         elif given:

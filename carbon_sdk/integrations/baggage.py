@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote, unquote
 
-from carbon_sdk.carbon import Carbon
+from carbon_sdk.carbon import Carbon, default
 from carbon_sdk.cpu.clock import Account, Origin, current
 from carbon_sdk.identity import program_name
 from carbon_sdk.settings import Settings
@@ -58,6 +58,11 @@ def written(origin: Origin, *, secret: str | None, now_seconds: float) -> str | 
 def without_ours(header: str) -> str:
     """A `baggage` header without our members; those of others stay as they are."""
     return ",".join(member for member in header.split(",") if not _OURS.match(member))
+
+
+def ours_alone(header: str) -> str:
+    """Our members of a `baggage` header."""
+    return ",".join(member for member in header.split(",") if _OURS.match(member))
 
 
 class Reader:
@@ -236,6 +241,26 @@ class Writer:
             origin = account.origin or Origin(self._service, account.root)
             self._texts[account] = written(origin, secret=self._secret, now_seconds=second)
         return self._texts[account]
+
+
+class CurrentWriter:
+    """The writer that the settings of the running `Carbon` ask for, which may start after a client was made.
+
+    Args:
+        carbon: A `Carbon` built by hand; the process default when None.
+    """
+
+    def __init__(self, carbon: Carbon | None = None) -> None:
+        self._carbon = carbon
+        self._settings: Settings | None = None
+        self._writer: Writer | None = None
+
+    def __call__(self) -> Writer:
+        """As the settings say now."""
+        settings = (self._carbon or default()).settings
+        if self._writer is None or settings is not self._settings:
+            self._settings, self._writer = settings, Writer.of(settings)
+        return self._writer
 
 
 def reader_of(carbon: Carbon, *, fresh_seconds: float = FRESH_SECONDS) -> Reader | None:

@@ -11,8 +11,7 @@ from importlib import import_module
 from carbon_sdk import plugins
 from carbon_sdk.carbon import FIRST_READING_SECONDS, Carbon, default
 from carbon_sdk.cpu.clock import Outcome
-from carbon_sdk.integrations.baggage import QUEUE_FRESH_SECONDS, Reader, Writer, reader_of
-from carbon_sdk.settings import Settings
+from carbon_sdk.integrations.baggage import QUEUE_FRESH_SECONDS, CurrentWriter, Reader, reader_of
 from carbon_sdk.spans.opening import Opening, outcome_of
 from carbon_sdk.spans.span import Span
 
@@ -26,8 +25,7 @@ class Jobs:
 
     def __init__(self, carbon: Carbon | None = None) -> None:
         self._carbon = carbon
-        self._settings: Settings | None = None
-        self._writer: Writer | None = None
+        self._writer = CurrentWriter(carbon)
         self._reader: Reader | None = None
         self._read = False
 
@@ -60,10 +58,7 @@ class Jobs:
             queue: Its name.
             before: What the message has under that name already.
         """
-        settings = (self._carbon or default()).settings
-        if self._writer is None or self._settings is not settings:
-            self._settings, self._writer = settings, Writer.of(settings)
-        return self._writer.message(queue, before)
+        return self._writer().message(queue, before)
 
     def fault(self, where: str, error: Exception) -> None:
         """Tell of an error of ours."""
