@@ -3,8 +3,8 @@
 The server is pinned to one core and the load to another. Each body is sent under several projects, which makes its
 records new: compressing them anew would cost the client more than they cost the server. Prints one table.
 
-    python benchmarks/ingest.py                     about a minute
-    python benchmarks/ingest.py --seconds 300 --preload 10000000
+    python benchmarks/ingest.py                                      about two minutes
+    python benchmarks/ingest.py --seconds 300 --history 10000000     the whole table, about twenty minutes
 """
 
 import argparse
@@ -21,13 +21,17 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import zstandard
 
+from carbon_sdk.collector.decode import Bounds, decode
+from carbon_sdk.collector.duckdb_store import DuckDBStore
+from carbon_sdk.collector.store import Batch
 from carbon_sdk.emission import Emission
 from carbon_sdk.wire import to_json, to_object
 
@@ -35,6 +39,10 @@ RECORDS = 500
 SERVICES, INSTANCES, MINUTES = 16, 64, 30
 """Each instance has a connection of its own, and one batch in flight at a time, as senders must."""
 SERVER_CORE, LOAD_CORE = 1, 0
+HISTORY, HISTORY_DAYS = "history", 29
+"""Project and days of the records that are there before the first run."""
+AT_ONCE = 32
+"""Batches of them under way together."""
 FIELDS = tuple(Emission.__dataclass_fields__)
 
 
@@ -44,9 +52,10 @@ class Run:
 
     name: str
     records: int = 0
+    busy: int = 0
     seconds: float = 0.0
     server_cpu_seconds: float = 0.0
-    resident_bytes: int = 0
+    peak_bytes: int = 0
     answers_ms: list[float] = field(default_factory=list)
     overview_ms: list[float] = field(default_factory=list)
 
@@ -124,11 +133,42 @@ def bodies(form: str) -> tuple[list[bytes], str, str]:
     return [packer.compress(as_columns(batch)) for batch in batches], "application/vnd.carbon-sdk.columns+json", "zstd"
 
 
-class Server:
-    """A collector of its own in a folder of its own."""
+async def remember(folder: Path, records: int) -> None:
+    """Put so many records into a store, spread over the last days: each instance's interval, again and again."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    bounds = Bounds(records=RECORDS, oldest_us=0, newest_us=2**62)
+    first = [decode(as_columns(emissions(one, 0, now)), "columns", bounds) for one in range(INSTANCES)]
+    intervals = -(-records // (RECORDS * INSTANCES))
+    step = timedelta(days=HISTORY_DAYS) / intervals
+    store = DuckDBStore(folder)
+    try:
+        for interval in range(intervals):
+            batches = [_moved(one, interval, now - step * (intervals - interval)) for one in first]
+            for at in range(0, INSTANCES, AT_ONCE):
+                await asyncio.gather(*(store.ingest(HISTORY, one) for one in batches[at : at + AT_ONCE]))
+            while store.health().waiting_records > 300_000:
+                await asyncio.sleep(0.05)
+        await store.settled()
+    finally:
+        await store.aclose()
 
-    def __init__(self, arguments: Sequence[str] = ()) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="carbon-ingest-"))
+
+def _moved(batch: Batch, interval: int, start: datetime) -> Batch:
+    """The batch as of another interval of the same instance."""
+    sequences = [one + interval * RECORDS for one in batch.sequences]
+    start_us = int(start.timestamp()) // 60 * 60_000_000
+    changed = {"window_start": start_us, "window_end": start_us + 60_000_000}
+    plain = batch.plain
+    for name, moment in changed.items():
+        plain = plain.set_column(plain.schema.get_field_index(name), name, pa.repeat(pa.scalar(moment), RECORDS))
+    plain = plain.set_column(plain.schema.get_field_index("sequence"), "sequence", pa.array(sequences, pa.int64()))
+    return replace(batch, sequences=sequences, plain=plain, outcomes=bytearray(RECORDS), reasons={})
+
+
+class Server:
+    """A collector on a folder."""
+
+    def __init__(self, folder: Path) -> None:
         self.process = subprocess.Popen(
             [
                 *(
@@ -142,7 +182,7 @@ class Server:
                     "--port",
                     "0",
                 ),
-                *("--data", str(self.folder), "--threads", "1", "--requests-per-second", "100000", *arguments),
+                *("--data", str(folder), "--threads", "1", "--requests-per-second", "100000"),
             ],
             stderr=subprocess.PIPE,
             text=True,
@@ -157,15 +197,15 @@ class Server:
         times = psutil.Process(self.process.pid).cpu_times()
         return times.user + times.system
 
-    def resident_bytes(self) -> int:
-        """Its resident memory."""
-        return psutil.Process(self.process.pid).memory_info().rss
+    def peak_bytes(self) -> int:
+        """The most resident memory that it has had."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def stop(self) -> None:
-        """End it and take its folder away."""
+        """End it."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(60)
-        shutil.rmtree(self.folder)
+        self.process.wait(120)
 
 
 class Load:
@@ -173,6 +213,7 @@ class Load:
 
     def __init__(self, port: int, form: str) -> None:
         self._port = port
+        self._form = form
         self._bodies, self._type, self._encoding = bodies(form)
         self._sent = [0] * INSTANCES
 
@@ -181,8 +222,8 @@ class Load:
         self._sent[instance] += 1
         body = self._bodies[minute * INSTANCES + instance]
         head = (
-            f"POST /v1/emissions?project=p{project} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {self._type}\r\n"
-            f"Content-Encoding: {self._encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"POST /v1/emissions?project={self._form}{project} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Content-Type: {self._type}\r\nContent-Encoding: {self._encoding}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 
@@ -193,6 +234,11 @@ class Load:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             answer = json.loads(await reader.readexactly(length))
+            if answer.get("status") == 503:
+                run.busy += 1
+                self._sent[instance] -= 1
+                await asyncio.sleep(0.1)
+                continue
             if answer.get("stored") != RECORDS:
                 raise RuntimeError(f"not all stored: {head!r} {answer}")
             run.records += RECORDS
@@ -219,10 +265,10 @@ class Load:
         )
 
 
-async def overview(run: Run, port: int, project: str, stop: asyncio.Event) -> None:
-    """Ask for the overview once a second."""
+async def overview(run: Run, port: int, stop: asyncio.Event) -> None:
+    """Ask for the overview of the history once a second."""
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=30)
-    period = f"project={project}&from={start:%Y-%m-%dT%H:%M:%SZ}&to={start + timedelta(days=31):%Y-%m-%dT%H:%M:%SZ}"
+    period = f"project={HISTORY}&from={start:%Y-%m-%dT%H:%M:%SZ}&to={start + timedelta(days=31):%Y-%m-%dT%H:%M:%SZ}"
     url = f"http://localhost:{port}/v1/reports/services?{period}"
     while not stop.is_set():
         started = time.perf_counter()
@@ -234,12 +280,12 @@ async def overview(run: Run, port: int, project: str, stop: asyncio.Event) -> No
 async def measure(server: Server, load: Load, run: Run, seconds: float, rate: float | None, *, asked: bool) -> Run:
     """One run."""
     stop = asyncio.Event()
-    asking = asyncio.create_task(overview(run, server.port, "p0", stop)) if asked else None
+    asking = asyncio.create_task(overview(run, server.port, stop)) if asked else None
     before, started = server.cpu_seconds(), time.perf_counter()
     await load.run(run, seconds, rate)
     run.seconds = time.perf_counter() - started
     run.server_cpu_seconds = server.cpu_seconds() - before
-    run.resident_bytes = server.resident_bytes()
+    run.peak_bytes = server.peak_bytes()
     stop.set()
     if asking is not None:
         await asking
@@ -253,7 +299,7 @@ def shown(run: Run) -> str:
         f"| {run.name} | {run.records / run.seconds:,.0f} | {run.server_cpu_seconds / run.records * 1e6:.1f} "
         f"| {answers[49]:.0f} / {answers[98]:.0f} / {max(run.answers_ms):.0f} "
         f"| {statistics.median(run.overview_ms or [0.0]):.0f} / {max(run.overview_ms, default=0.0):.0f} "
-        f"| {run.resident_bytes / 1e9:.2f} |"
+        f"| {run.peak_bytes / 1e9:.2f} | {run.busy} |"
     )
 
 
@@ -261,30 +307,41 @@ async def main() -> None:
     """Run all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
-    parser.add_argument("--preload", type=int, default=0, help="records to store first")
+    parser.add_argument("--history", type=int, default=1_000_000, help="records that are there before the first run")
+    parser.add_argument("--rate", type=float, default=50_000.0, help="records a second where they are offered")
     parser.add_argument("--no-overview", action="store_true", help="ask for no overview meanwhile")
     parser.add_argument("--forms", nargs="+", default=["json", "columns"], choices=["json", "columns"])
     arguments = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="carbon-ingest-"))
+    try:
+        started = time.perf_counter()
+        await remember(folder, arguments.history)
+        print(f"{arguments.history:,} records there after {time.perf_counter() - started:.0f} s\n")
+        await compare(folder, arguments)
+    finally:
+        shutil.rmtree(folder)
+
+
+async def compare(folder: Path, arguments: argparse.Namespace) -> None:
+    """Each form as fast as it goes, then as offered."""
     os.sched_setaffinity(0, {LOAD_CORE})
-    print("| run | records/s | CPU us a record | answer p50 / p99 / max ms | overview p50 / max ms | resident GB |")
-    print("|---|---|---|---|---|---|")
-    for form in arguments.forms:
-        server = Server()
-        try:
+    print("| run | records/s | CPU us a record | answer p50 / p99 / max ms | overview p50 / max ms | peak GB | 503 |")
+    print("|---|---|---|---|---|---|---|")
+    server = Server(folder)
+    try:
+        for form in arguments.forms:
             load = Load(server.port, form)
-            if arguments.preload:
-                fill = Run(name="fill")
-                while fill.records < arguments.preload:
-                    await load.run(fill, 10.0, None)
             label = "JSON + gzip" if form == "json" else "columns + zstd"
-            asked, seconds = not arguments.no_overview, arguments.seconds
-            fast = await measure(server, load, Run(name=f"{label}, as fast as it goes"), seconds, None, asked=asked)
-            print(shown(fast), flush=True)
-            if form == "json":
-                run = Run(name=f"{label}, 50,000/s offered")
-                print(shown(await measure(server, load, run, seconds, 50_000.0, asked=asked)), flush=True)
-        finally:
-            server.stop()
+            runs = (
+                (f"{label}, as fast as it goes", None),
+                (f"{label}, {arguments.rate:,.0f}/s offered", arguments.rate),
+            )
+            for name, rate in runs:
+                run = Run(name=name)
+                await measure(server, load, run, arguments.seconds, rate, asked=not arguments.no_overview)
+                print(shown(run), flush=True)
+    finally:
+        server.stop()
 
 
 if __name__ == "__main__":

@@ -38,6 +38,23 @@ FIRST_READING_SECONDS = 5.0
 joules. A request, and synchronous code in a running loop, never wait."""
 
 
+def _names(sinks: Sequence[str], settings: Settings | None) -> Sequence[str]:
+    """Names of sinks that were given in place of sinks.
+
+    Raises:
+        SettingsError: They are no names, or stand beside settings, which have names already.
+    """
+    if settings is not None:
+        raise SettingsError("CARBON_SDK_SINKS", "names stand beside settings=", "Name the sinks in those settings")
+    if not isinstance(sinks, Sequence) or not all(isinstance(one, str) for one in sinks):
+        raise SettingsError(
+            "CARBON_SDK_SINKS",
+            "sinks= holds something that is no name",
+            'Give sinks built by hand under names of your own: sinks={"mine": sink}',
+        )
+    return sinks
+
+
 class Carbon:
     """Measures this process from `start` to `close`.
 
@@ -51,7 +68,7 @@ class Carbon:
         meters: CPU meter first; found by looking at the machine when None.
         provider: Grid intensity, asked once for each interval that it names; built from settings when None. The static
             averages always stand behind it.
-        sinks: By name; built from settings when None.
+        sinks: Sinks built by hand, by name; or names alone, as in `CARBON_SDK_SINKS`; those of the settings when None.
         totals: Sinks that take running totals at each window.
         on_budget_exceeded: Called on carbon_sdk's own thread with a budget's standing, where the event
             `carbon.budget_exceeded` is logged too.
@@ -69,14 +86,15 @@ class Carbon:
         *,
         meters: Sequence[Meter] | None = None,
         provider: IntensityProvider | None = None,
-        sinks: Mapping[str, Sink] | None = None,
+        sinks: Mapping[str, Sink] | Sequence[str] | None = None,
         totals: Sequence[TotalsSink] = (),
         on_budget_exceeded: Callable[[Standing], object] | None = None,
         timing: Timing | None = None,
         unsupported: Callable[[], str | None] = unsupported,
         **arguments: Any,
     ) -> None:
-        self.settings = settings if settings is not None else from_environment(**arguments)
+        named = None if sinks is None or isinstance(sinks, Mapping) else _names(sinks, settings)
+        self.settings = settings if settings is not None else from_environment(sinks=named, **arguments)
         self.log = Log(to_host())
         self.timing = timing or Timing()
         self.clock = Clock(
@@ -86,7 +104,7 @@ class Carbon:
         )
         self.meters = meters
         self.provider = provider
-        self.sinks = sinks
+        self.sinks = sinks if isinstance(sinks, Mapping) else None
         self.totals = totals
         self.on_budget_exceeded = on_budget_exceeded
         self.forgiving = False

@@ -17,6 +17,7 @@ import pytest
 
 from carbon_sdk import Carbon, CarbonSDKError, SettingsError, track
 from carbon_sdk.environment import environment
+from carbon_sdk.settings import Settings
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
@@ -76,10 +77,34 @@ async def test_a_second_carbon_in_one_process_is_refused() -> None:
 
 async def test_a_sink_that_is_not_there_is_named() -> None:
     """A `Carbon` built in code raises; the message has the setting."""
-    from carbon_sdk.settings import Settings
-
     with pytest.raises(SettingsError, match="CARBON_SDK_SINKS"):
         await Carbon(Settings(sinks=("nowhere",)), meters=[]).__aenter__()
+
+
+@pytest.mark.parametrize("sinks", ["jsonlines", ["jsonlines"], ("jsonlines",)])
+async def test_sinks_may_be_named_where_others_are_built_by_hand(
+    sinks: str | list[str] | tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the variable: the rest of their settings comes from the environment."""
+    monkeypatch.setenv("CARBON_SDK_JSONLINES_PATH", str(tmp_path / "records.jsonl"))
+    async with Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(zone="DE"), sinks=sinks):
+        with track("resize"):
+            sum(range(300_000))
+
+    assert '"resize"' in (tmp_path / "records.jsonl").read_text()
+
+
+@pytest.mark.parametrize("sinks", [[RecordingSink()], RecordingSink()])
+def test_a_sink_without_a_name_is_refused_and_the_remedy_said(sinks: Any) -> None:
+    """Sinks built by hand come under names."""
+    with pytest.raises(SettingsError, match=r'CARBON_SDK_SINKS: .*sinks=\{"mine": sink\}'):
+        Carbon(sinks=sinks)
+
+
+def test_names_of_sinks_beside_settings_are_refused() -> None:
+    """The settings have names already."""
+    with pytest.raises(SettingsError, match="CARBON_SDK_SINKS: names stand beside settings="):
+        Carbon(Settings(), sinks="jsonlines")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")

@@ -6,8 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 
 from carbon_sdk.cli import main
@@ -157,6 +159,30 @@ def test_an_interrupt_ends_the_quick_start_with_a_last_total() -> None:
     assert (running.returncode, problems) == (0, "")
     assert "shop" in out
     assert "billing" in out
+
+
+@pytest.mark.parametrize("words", [["quickstart", "--port", "0"], ["demo", "--seconds", "60"]])
+def test_a_sigterm_leaves_none_of_their_processes_behind(words: list[str], tmp_path: Path) -> None:
+    """It reaches the command alone, which ends the services that it has started."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "carbon_sdk.cli", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.DEVNULL,
+    )
+    above = psutil.Process(running.pid)
+    wanted = 3 if "quickstart" in words else 1
+    while len(children := above.children(recursive=True)) < wanted or not all(_listens(one) for one in children):
+        assert running.poll() is None
+        time.sleep(0.1)
+    running.terminate()
+
+    assert running.wait(60) in (0, 130)  # the quick start has a last total to show, or none yet
+    assert not psutil.wait_procs(children, timeout=10)[1]
+
+
+def _listens(process: psutil.Process) -> bool:
+    return any(one.status == psutil.CONN_LISTEN for one in process.net_connections())
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -44,15 +44,19 @@ def main(environ: Mapping[str, str], *, seconds: float, as_json: bool, log: Path
         service = start_service(port, {**environ, **_settings(records, log)})
         try:
             with (
-                contextlib.nullcontext() if as_json else console.status(f"{seconds:g} s of traffic to port {port} ...")
+                sigterm_as_interrupt(),
+                contextlib.nullcontext() if as_json else console.status(f"{seconds:g} s of traffic to port {port} ..."),
             ):
                 asyncio.run(send_traffic(port, seconds, service))
+            service.send_signal(signal.SIGTERM)
+            _, complaints = service.communicate(timeout=START_SECONDS)
         except (httpx.HTTPError, TimeoutError) as exc:
             service.kill()
             sys.stderr.write(f"the demo's service did not answer: {exc}\n{service.communicate()[1]}\n")
             return 1
-        service.send_signal(signal.SIGTERM)
-        _, complaints = service.communicate(timeout=START_SECONDS)
+        finally:
+            service.kill()  # one that was interrupted leaves nobody behind; one that has ended is not touched
+            service.wait()
         books = _read(records)
     if books.sample is None:
         sys.stderr.write(f"the demo's service left no records\n{complaints}\n")
@@ -84,6 +88,16 @@ def _settings(records: Path, log: Path) -> dict[str, str]:
         "CARBON_SDK_JSONLINES_PATH": str(records),
         "CARBON_SDK_SERVICE": "demo",
     }
+
+
+@contextlib.contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """A SIGTERM meanwhile is a Ctrl-C: whoever started processes ends them."""
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def free_port() -> int:

@@ -20,7 +20,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from carbon_sdk.demo.drive import START_SECONDS, free_port, send_traffic, start_service
+from carbon_sdk.demo.drive import START_SECONDS, free_port, send_traffic, sigterm_as_interrupt, start_service
 
 SERVICES = ("shop", "billing")
 EMIT_SECONDS = 2.0
@@ -31,6 +31,8 @@ QUARTER = timedelta(minutes=15)
 
 def main(environ: Mapping[str, str], *, seconds: float | None, as_json: bool, port: int) -> int:
     """Run until interrupted, or for some seconds, then print each service's total as the collector knows it.
+
+    A SIGTERM is an interrupt too.
 
     Args:
         environ: The environment that collector and services get.
@@ -44,7 +46,11 @@ def main(environ: Mapping[str, str], *, seconds: float | None, as_json: bool, po
     console = Console()
     with tempfile.TemporaryDirectory(prefix="carbon-sdk-quickstart-") as folder:
         try:
-            with _collector(Path(folder), port, environ) as address, _services(address, folder, environ) as ports:
+            with (
+                sigterm_as_interrupt(),
+                _collector(Path(folder), port, environ) as address,
+                _services(address, folder, environ) as ports,
+            ):
                 if not as_json:
                     console.print(f"dashboard: {address}/dashboard/")
                     console.print(f"API: {address}/docs    services: {', '.join(SERVICES)}")
@@ -93,19 +99,19 @@ def _collector(folder: Path, port: int, environ: Mapping[str, str]) -> Iterator[
 @contextlib.contextmanager
 def _services(address: str, folder: str, environ: Mapping[str, str]) -> Iterator[dict[int, "subprocess.Popen[str]"]]:
     """The demo's service once for each name, by port."""
-    running = {}
-    for name in SERVICES:
-        port = free_port()
-        settings = {
-            "CARBON_SDK_SINKS": "collector",
-            "CARBON_SDK_COLLECTOR_URL": address,
-            "CARBON_SDK_STATE_DIR": folder,
-            "CARBON_SDK_EMIT_INTERVAL_SECONDS": str(EMIT_SECONDS),
-            "CARBON_SDK_FIRST_RECORD_SECONDS": str(EMIT_SECONDS),
-            "CARBON_SDK_SERVICE": name,
-        }
-        running[port] = start_service(port, {**environ, **settings}, apart=True)
+    running: dict[int, subprocess.Popen[str]] = {}
     try:
+        for name in SERVICES:
+            port = free_port()
+            settings = {
+                "CARBON_SDK_SINKS": "collector",
+                "CARBON_SDK_COLLECTOR_URL": address,
+                "CARBON_SDK_STATE_DIR": folder,
+                "CARBON_SDK_EMIT_INTERVAL_SECONDS": str(EMIT_SECONDS),
+                "CARBON_SDK_FIRST_RECORD_SECONDS": str(EMIT_SECONDS),
+                "CARBON_SDK_SERVICE": name,
+            }
+            running[port] = start_service(port, {**environ, **settings}, apart=True)
         yield running
     finally:
         _stop(running)
