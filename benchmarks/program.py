@@ -3,7 +3,7 @@
 The project is a few C files, written anew, built by `make -j2`; their number is set so that a build takes as long as is
 asked for. Each pair of builds runs back to back, the first of them with and without by turns; what is told is the
 median of the pairs' differences, and the difference of the least, which a busy machine disturbs less. A command that
-does nothing shows what starting and ending alone take.
+does nothing shows what starting, loading and ending alone take, one that sleeps what is added where a core is free.
 
 Run: `python -m benchmarks.program [--seconds 10] [--pairs 7]`, from the root of the repository. Needs make and cc.
 """
@@ -79,6 +79,8 @@ def main() -> None:
     print(f"a build of {statistics.median(bare):.2f} s: {middle * 1e3:+.0f} ms ({share:+.2f} %), ", end="")
     print(f"quartiles {low * 1e3:+.0f} and {high * 1e3:+.0f} ms; CPU {statistics.median(added_cpu) * 1e3:+.0f} ms")
     print(f"the least of each: {min(bare):.2f} s, {least * 1e3:+.0f} ms ({100 * least / min(bare):+.2f} %)")
+    for words in (["sleep", "2"], [*RUN, "sleep", "2"]):
+        print(f"{' '.join(words[-4:])}: {statistics.median(taken(words)[0] for _ in range(9)) * 1e3:.0f} ms")
     seconds, cpu = (statistics.median(values) for values in zip(*nothing, strict=True))
     print(f"`true`: {seconds * 1e3:.0f} ms, CPU {cpu * 1e3:.0f} ms; load now {os.getloadavg()[0]:.1f}")
 
