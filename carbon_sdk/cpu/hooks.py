@@ -22,6 +22,7 @@ from asyncio import selector_events
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from types import MethodType
 from typing import Any
 
 from carbon_sdk.cpu import children
@@ -93,11 +94,11 @@ def _bind_run(thread: threading.Thread, owner: Owner) -> None:
         return
     run = bound(thread.run, owner)
 
-    def run_once() -> None:
-        del thread.run  # or the thread would refer to itself, and wait for the garbage collector
+    def run_once(self: threading.Thread) -> None:
+        vars(self).pop("run", None)  # or the thread would refer to itself, and wait for the garbage collector
         run()
 
-    thread.run = run_once  # type: ignore[method-assign]
+    thread.run = MethodType(run_once, thread)  # type: ignore[method-assign]  # others ask a method for its function
 
 
 def _serves_others(thread: threading.Thread) -> bool:
