@@ -1,16 +1,21 @@
 """What an application, its debugger and its error reporter see of asyncio: the same with our middleware as without."""
 
 import asyncio
+import gc
 import inspect
 import logging
+import re
+import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+import typing
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, MutableMapping
 from typing import Any
 
 import pytest
 import uvloop
 
-from carbon_sdk import Carbon, CarbonMiddleware
+from carbon_sdk import Carbon, CarbonMiddleware, track
 from carbon_sdk.testing import FakeMeter, FixedIntensity
 
 Scope = MutableMapping[str, Any]
@@ -188,3 +193,129 @@ def test_debug_mode_still_tells_of_slow_steps_by_the_tasks_name(
     slow = [record.getMessage() for record in caplog.records if "the request" in record.getMessage()]
     assert len(slow) == 1
     assert slow[0].startswith("Executing <Task")
+
+
+def without_figures(message: str) -> str:
+    """Addresses, seconds and line numbers differ from run to run."""
+    return re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "N", message)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_debug_mode_still_tells_of_slow_timers_by_the_apps_function(
+    measured: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not by the name of what we put around it."""
+
+    def slow() -> None:
+        end = time.monotonic() + 0.03
+        while time.monotonic() < end:
+            pass
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        loop.slow_callback_duration = 0.02
+        loop.call_later(0.001, slow)
+        await asyncio.sleep(0.05)
+
+    with caplog.at_level(logging.WARNING, logger="asyncio"):
+        assert serve(app, measured=measured, debug=True) is None
+
+    told = [record.getMessage() for record in caplog.records if "TimerHandle" in record.getMessage()]
+    assert len(told) == 1
+    assert "<locals>.slow()" in told[0]
+
+
+def seen_of(app: ASGIApp, caplog: pytest.LogCaptureFixture, *, measured: bool) -> list[str]:
+    """Warnings of the interpreter and lines of asyncio's log, in debug mode."""
+    caplog.clear()
+    with warnings.catch_warnings(record=True) as warned, caplog.at_level(logging.WARNING, logger="asyncio"):
+        warnings.simplefilter("always")
+        serve(app, measured=measured, debug=True)
+        gc.collect()
+    told = [f"{one.category.__name__} {str(one.message).splitlines()[0]}" for one in warned]
+    return told + [record.getMessage().splitlines()[0] for record in caplog.records if record.name == "asyncio"]
+
+
+async def nothing() -> None:
+    await asyncio.sleep(0)
+
+
+async def cancel_before_the_first_step(scope: Scope, receive: Receive, send: Send) -> None:
+    task = asyncio.create_task(nothing())
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+
+
+async def forget_a_coroutine(scope: Scope, receive: Receive, send: Send) -> None:
+    nothing()  # type: ignore[unused-coroutine]  # that is the fault
+
+
+async def forget_an_error(scope: Scope, receive: Receive, send: Send) -> None:
+    task = asyncio.create_task(raise_later(scope, receive, send), name="forgotten")
+    await asyncio.wait([task])
+
+
+async def cancel_while_it_waits(scope: Scope, receive: Receive, send: Send) -> None:
+    task = asyncio.create_task(asyncio.sleep(10))
+    await asyncio.sleep(0)
+    task.cancel("enough")
+    with pytest.raises(asyncio.CancelledError, match="enough"):
+        await task
+
+
+@pytest.mark.parametrize(
+    "app", [cancel_before_the_first_step, forget_a_coroutine, forget_an_error, cancel_while_it_waits]
+)
+def test_what_asyncio_and_the_interpreter_complain_of_is_as_without_us(
+    app: ASGIApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A coroutine that nobody awaits, an error that nobody looks at; nothing where nothing is wrong."""
+    bare = [without_figures(line) for line in seen_of(app, caplog, measured=False)]
+    measured = [without_figures(line) for line in seen_of(app, caplog, measured=True)]
+
+    assert measured == bare
+    assert bool(bare) == (app in (forget_a_coroutine, forget_an_error))
+
+
+async def tracked_coroutine(number: int, *, name: str = "x") -> str:
+    """Of the application."""
+    return name * number
+
+
+def tracked_function(number: int, *, name: str = "x") -> str:
+    """Of the application."""
+    return name * number
+
+
+def tracked_generator(number: int, *, name: str = "x") -> Iterator[str]:
+    """Of the application."""
+    yield name * number
+
+
+async def tracked_stream(number: int, *, name: str = "x") -> AsyncIterator[str]:
+    """Of the application."""
+    yield name * number
+
+
+@pytest.mark.parametrize("function", [tracked_coroutine, tracked_function, tracked_generator, tracked_stream])
+def test_an_inspector_takes_a_tracked_function_for_what_it_is(function: Callable[..., Any]) -> None:
+    """Frameworks choose how to call it, and fill its arguments, by what `inspect` says."""
+    tracked = track("job")(function)
+
+    for question in (
+        inspect.isfunction,
+        inspect.iscoroutinefunction,
+        inspect.isgeneratorfunction,
+        inspect.isasyncgenfunction,
+        inspect.signature,
+        inspect.getdoc,
+        inspect.getsource,
+        typing.get_type_hints,
+    ):
+        assert question(tracked) == question(function)
+    assert (tracked.__name__, tracked.__qualname__, tracked.__module__) == (
+        function.__name__,
+        function.__qualname__,
+        function.__module__,
+    )
