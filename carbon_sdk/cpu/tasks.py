@@ -48,16 +48,29 @@ class TaskFactory:
 
 def followed(coro: Coroutine[Any, Any, Any] | Generator[Any, Any, Any], owner: Owner) -> Coroutine[Any, Any, Any]:
     """A coroutine of the same name whose steps are the owner's."""
-    outer: Any = _driven(coro, owner)
+    outer: Any = _driven(_Held(coro), owner)
     if type(coro) is CoroutineType:
         outer.__name__, outer.__qualname__ = coro.__name__, coro.__qualname__
     else:
         outer.__name__ = getattr(coro, "__name__", outer.__name__)
         outer.__qualname__ = getattr(coro, "__qualname__", outer.__qualname__)
-    outer.send(None)
     return outer  # type: ignore[no-any-return]  # a cast costs a call
 
 
-async def _driven(coro: Any, owner: Owner) -> Any:
-    """It suspends before the first step: a task that is cancelled before it has begun closes its coroutine too."""
-    return await drive(coro, owner, None)
+class _Held:
+    """A coroutine that is closed if its first step never comes, or the interpreter would warn that nobody awaited it.
+
+    A task that is cancelled before it has begun closes what it was given: our coroutine around the application's.
+    """
+
+    __slots__ = ("coro",)
+
+    def __init__(self, coro: Any) -> None:
+        self.coro = coro
+
+    def __del__(self) -> None:
+        self.coro.close()
+
+
+async def _driven(held: _Held, owner: Owner) -> Any:
+    return await drive(held.coro, owner)
