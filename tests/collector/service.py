@@ -124,7 +124,7 @@ def emission(sequence: int, *, instance: str = "0" * 15 + "1", joules: float = 1
         "root": "GET /items/{id}",
         "name": "GET /items/{id}",
         "window_start": start,
-        "window_end": start + timedelta(minutes=1),
+        "window_end": fields.pop("window_end", start + timedelta(minutes=1)),
         "meter": "powercap",
         "meter_scope": "machine",
         "basis": "powercap: package-0",

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from carbon_sdk.collector.dashboard.period import Period, bucket_text
+from carbon_sdk.collector.dashboard.minutes import edges as minute_edges
+from carbon_sdk.collector.dashboard.minutes import minutes
+from carbon_sdk.collector.dashboard.period import QUARTER, Period, bucket_text
 from carbon_sdk.collector.dashboard.quantity import G_PER_KWH, GRAMS, JOULES, Ladder, column, quantity
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
@@ -31,7 +33,7 @@ class Chart:
     Args:
         source: Where its numbers are.
         csv: Where they are as a file.
-        each: What a step is, in words.
+        each: What a step is, in words; of a short period, what one of the file is.
     """
 
     source: str
@@ -51,21 +53,25 @@ def chart_of(visit: Visit, filters: Mapping[str, str]) -> Chart:
 async def series(visit: Visit, store: Store) -> dict[str, Any]:
     """The numbers of a chart: per bucket its place in time, its name, joules, grams and intensity."""
     filters: dict[Any, Any] = {name: (visit.asked[name],) for name in NARROWED if visit.asked.get(name) is not None}
+    by_minute = await minutes(visit, store, filters)
+    if by_minute is not None:
+        return series_of(visit.period, by_minute, minute_edges(visit.period.start, visit.period.end))
     figures = await store.figures(visit.query(filters=filters, series=True))
-    return series_of(visit.period, figures)
+    return series_of(visit.period, figures, visit.period.edges)
 
 
-def series_of(period: Period, figures: Sequence[Figure]) -> dict[str, Any]:
-    """The same from figures."""
-    edges = period.edges
+def series_of(period: Period, figures: Sequence[Figure], edges: Sequence[datetime]) -> dict[str, Any]:
+    """The same from figures, one for each step between two edges, or none."""
+    short = len(edges) > 1 and edges[1] - edges[0] < QUARTER
     found = {figure.start: figure for figure in figures}
     rows = [found.get(start) for start in edges[:-1]]
     names = [bucket_text(start, end, period.bucket, period.zone) for start, end in itertools.pairwise(edges)]
     return {
         "zone": period.zone.key,
+        "each": "each minute" if short else WORDS[period.bucket],
         "edges": [int(edge.timestamp()) for edge in edges],
         "names": names,
-        "ticks": [_tick(start, period) for start in edges[:-1]],
+        "ticks": [_tick(start, period, short=short) for start in edges[:-1]],
         "panels": [*_emissions(rows), *_others(rows)],
     }
 
@@ -103,9 +109,11 @@ def _panel(title: str, ladder: Ladder, form: str, values: Sequence[float | None]
     }
 
 
-def _tick(start: datetime, period: Period) -> list[Any]:
+def _tick(start: datetime, period: Period, *, short: bool) -> list[Any]:
     """How an axis names the start of a bucket, and how much it weighs: a day more than an hour."""
     local = start.astimezone(period.zone)
+    if short:
+        return [f"{local:%H:%M}", 1 if local.minute % 15 == 0 else 0]
     if period.bucket in ("quarter", "hour") and (local.hour or local.minute):
         return [f"{local:%H:%M}", 1 if local.minute == 0 and local.hour % 6 == 0 else 0]
     if period.bucket == "month":

@@ -285,15 +285,25 @@ def test_a_period_is_chosen_by_two_dates(visit: Visit) -> None:
     assert f"from={day}" in page.url
 
 
-def test_light_or_dark_is_chosen_once_for_all_pages(visit: Visit) -> None:
-    """The button in the corner."""
+def test_light_dark_or_what_the_system_says_is_chosen_once_for_all_pages(visit: Visit) -> None:
+    """The list in the corner; a later page comes in that colour at once, and as the system says is a choice too."""
     page = visit(color_scheme="light").go("?period=7d")
-    page.get_by_role("button", name="Dark").click()
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    page.get_by_label("Colours").select_option("Dark")
+    dark = page.evaluate(ground)
     page.get_by_role("link", name="Machines").click()
 
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == background != "rgb(245, 247, 246)"
-    expect(page.get_by_role("button", name="Light")).to_be_visible()
+    assert page.evaluate(ground) == dark != light
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.get_by_label("Colours")).to_have_value("dark")
+    page.get_by_label("Colours").select_option("As the system")
+    assert page.evaluate(ground) == light
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate(ground) == dark
+    page.reload()
+    assert page.evaluate(ground) == dark
+    expect(page.get_by_label("Colours")).to_have_value("")
 
 
 def test_without_a_script_every_figure_is_there(visit: Visit) -> None:

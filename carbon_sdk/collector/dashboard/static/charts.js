@@ -189,6 +189,7 @@ async function start(place) {
     tellFailure(place, error, () => start(place));
     return;
   }
+  place.closest(".card").querySelector("[data-each]").textContent = series.each;
   draw(place, series);
   document.addEventListener("theme", () => draw(place, series));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => draw(place, series));

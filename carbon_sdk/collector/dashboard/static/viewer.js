@@ -27,21 +27,20 @@ export function rememberZone() {
   }
 }
 
-/** The button in the corner; what was chosen holds for later pages. */
+/** The list in the corner: light, dark, or as the system says; what was chosen holds for later pages. */
 export function switchTheme() {
-  const button = document.querySelector("[data-theme-switch]");
+  const label = document.querySelector("[data-theme-switch]");
+  const choice = label.querySelector("select");
   const root = document.documentElement;
-  const isDark = () =>
-    root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  const name = () => {
-    button.textContent = isDark() ? "Light" : "Dark";
-  };
-  name();
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    remember("carbon_sdk_theme", root.dataset.theme);
-    name();
+  choice.value = root.dataset.theme ?? "";
+  label.hidden = false;
+  choice.addEventListener("change", () => {
+    if (choice.value) {
+      root.dataset.theme = choice.value;
+    } else {
+      delete root.dataset.theme;
+    }
+    remember("carbon_sdk_theme", choice.value);
     document.dispatchEvent(new Event("theme"));
   });
 }
