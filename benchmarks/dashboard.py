@@ -1,4 +1,4 @@
-"""How soon the dashboard is painted over many records while more come in, and whether a page of 200 endpoints stays smooth.
+"""How soon the dashboard is painted over many records while more come in, and whether a large page stays smooth.
 
 A store is filled with a month of minutes of three services, one of them with 200 endpoints; then a headless Chromium
 opens its pages, each time with an empty cache, while the services go on sending. Prints one table.
@@ -154,7 +154,7 @@ def used(browser: Browser, address: str) -> tuple[float, float]:
     """Milliseconds of the longest task while somebody sorts by each column, filters, hovers and scrolls.
 
     Returns:
-        By CPU time, which other work on the machine does not lengthen, and as the page's own PerformanceObserver sees it;
+        By CPU time, which other work on the machine does not lengthen, and as a PerformanceObserver sees it;
         that one sees none below 50 ms.
     """
     page = _page(browser)

@@ -1,8 +1,8 @@
-"""A store that holds a month of minutes already, written straight into DuckDB's tables: millions of records in seconds.
+"""A store that holds a month of minutes, written straight into DuckDB's tables: millions of records in a minute.
 
-The rows are those that the collector itself would have written: records, roll-ups of a quarter of an hour by account and
-by service, newest intensities. Each hour is written by the collector's own statements, in one transaction, as if its
-records had come together.
+The rows are those that the collector itself would have written: records, roll-ups of a quarter of an hour by account
+and by service, newest intensities. Each stretch is written by the collector's own statements, as if its records had
+come together.
 """
 
 from collections.abc import Mapping

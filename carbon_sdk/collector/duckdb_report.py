@@ -52,7 +52,7 @@ _ACCOUNTS = _Source(
     keys="account_id, provenance_id",
     joined="join accounts a using (account_id)",
     places=_PLACES,
-    owner="account_id in (select account_id from accounts where project = $project)",
+    owner="",
     repriced="repriced",
 )
 _SERVICES = _Source(
@@ -91,6 +91,7 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
         "end": _epoch(query.end),
     }
     condition = _conditions(query.filters, source.places, parameters)
+    owner = _owner(source, query, parameters)
     names = [measure.name for measure in query.measures]
     bucket, buckets, slot = "0 as bucket", "", ""
     if query.edges:
@@ -105,7 +106,7 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
         repriced = f"""
             left join (
                 select {slot}{source.keys}, sum(coalesce(new_g, 0) - coalesce(first_g, 0)) as by_g
-                from {source.repriced} where slot >= $start and slot < $end and {source.owner}
+                from {source.repriced} where slot >= $start and slot < $end and {owner}
                 group by {slot}{source.keys}
             ) n using ({slot}{source.keys})
         """
@@ -113,7 +114,7 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
         select {bucket}, {", ".join(words)}, {", ".join(f"sum(r.{name})" for name in names)}, {by_g}
         from (
             select {slot}{source.keys}, {", ".join(f"sum({name}) as {name}" for name in names)}
-            from {source.table} where slot >= $start and slot < $end and {source.owner}
+            from {source.table} where slot >= $start and slot < $end and {owner}
             group by {slot}{source.keys}
         ) r
         {repriced} {source.joined} join provenances p using (provenance_id) {buckets}
@@ -123,6 +124,15 @@ def sums(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Sums]:
     rows = connection.execute(text, parameters).fetchall()
     width = 1 + len(words)
     return [Sums(bucket=row[0], key=row[1:width], values=row[width:-1], repriced_by_g=row[-1]) for row in rows]
+
+
+def _owner(source: _Source, query: Query, parameters: dict[str, Any]) -> str:
+    """Which rows are looked at: the project's, and of its accounts those that the filters leave."""
+    if source is not _ACCOUNTS:
+        return source.owner
+    filters = {name: values for name, values in query.filters.items() if name in _PLACES}
+    wanted = _conditions(filters, _PLACES, parameters)
+    return f"account_id in (select account_id from accounts a where project = $project {wanted})"
 
 
 def counted(connection: duckdb.DuckDBPyConnection, query: Query) -> list[Counted]:

@@ -162,9 +162,10 @@ def figures_of(query: Query, rows: Iterable[Sums], counted: Iterable[Counted] = 
 
 
 def _figure(query: Query, start: datetime, end: datetime, key: tuple[str | None, ...], rows: Sequence[Sums]) -> Figure:
-    names = [measure.name for measure in query.measures]
+    measures, grouped_by = query.measures, query.grouped_by
+    names = [measure.name for measure in measures]
     joules, grams = names.index("energy_joules"), names.index("emissions_g")
-    at = {name: query.grouped_by.index(name) for name in HOW_KNOWN}
+    at = {name: grouped_by.index(name) for name in HOW_KNOWN}
 
     def shares(name: Dimension) -> dict[str, float]:
         return _shares((row.key[at[name]], row.values[joules]) for row in rows)
@@ -184,7 +185,7 @@ def _figure(query: Query, start: datetime, end: datetime, key: tuple[str | None,
         end=end,
         sums={
             measure.name: _sum([row.values[place] for row in rows], kinds if measure.priced else None)
-            for place, measure in enumerate(query.measures)
+            for place, measure in enumerate(measures)
         },
         emissions=emissions,
         quality=shares("intensity_quality"),

@@ -14,6 +14,7 @@ from carbon_sdk.collector.dashboard.quantity import COUNT, GRAMS, PERCENT, Quant
 from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
+from carbon_sdk.collector.folding import folded
 from carbon_sdk.collector.report import Dimension
 from carbon_sdk.collector.store import Store
 
@@ -27,16 +28,17 @@ async def chains(visit: Visit, store: Store) -> dict[str, Any]:
     """What the template `chains.html` shows."""
     async with asyncio.TaskGroup() as tasks:
         kinds = tasks.create_task(store.figures(visit.query("kind")))
-        roots = tasks.create_task(store.figures(visit.query(*ROOT, filters={"kind": SERVED})))
-        steps = tasks.create_task(store.figures(visit.query(*ROOT, *STEP, filters={"kind": SERVED})))
+        ways = tasks.create_task(store.figures(visit.query(*ROOT, *STEP, filters={"kind": SERVED}, only=sheet.SHOWN)))
     if not kinds.result():
         return {"nothing": True, "subject": "Chains of calls"}
+    steps = ways.result()
+    roots = folded(steps, ROOT)
     whole_g = sum(sheet.grams_of(one) or 0.0 for one in kinds.result())
     return {
-        "sheet": _roots(visit, roots.result(), steps.result(), whole_g or None),
-        "count": len(roots.result()),
-        "followed": any(not begins(one) for one in steps.result()),
-        "picture": _known_roots(kinds.result(), steps.result()),
+        "sheet": _roots(visit, roots, steps, whole_g or None),
+        "count": len(roots),
+        "followed": followed(steps),
+        "picture": _known_roots(kinds.result(), steps),
     }
 
 
@@ -127,6 +129,11 @@ def alike(one: Figure, other: Figure) -> bool:
 def begins(step: Figure) -> bool:
     """Whether it is the endpoint where its chain began."""
     return tuple(step.key[name] for name in STEP) == _root(step)
+
+
+def followed(steps: Sequence[Figure]) -> bool:
+    """Whether any endpoint worked for another's request: else the roots are the endpoints again."""
+    return not all(map(begins, steps))
 
 
 def requests_by_root(steps: Sequence[Figure]) -> Mapping[Key, float | None]:

@@ -22,6 +22,7 @@ WORDS: Mapping[Bucket, str] = {
     "week": "each week, from Monday",
     "month": "each month",
 }
+DRAWN = frozenset({"energy_joules", "emissions_g", "intensity_joules", "priced_joules"})
 NARROWED = ("service", "endpoint", "root_service", "root_endpoint")
 """What a chart may be of, beside everything."""
 
@@ -56,7 +57,7 @@ async def series(visit: Visit, store: Store) -> dict[str, Any]:
     by_minute = await minutes(visit, store, filters)
     if by_minute is not None:
         return series_of(visit.period, by_minute, minute_edges(visit.period.start, visit.period.end))
-    figures = await store.figures(visit.query(filters=filters, series=True))
+    figures = await store.figures(visit.query(filters=filters, series=True, only=DRAWN))
     return series_of(visit.period, figures, visit.period.edges)
 
 

@@ -14,8 +14,10 @@ from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.dashboard.spread import spread_of
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
+from carbon_sdk.collector.folding import folded
 from carbon_sdk.collector.store import Store
 
+SPREAD = frozenset({"requests", "energy_joules", "emissions_g"})
 PARTS = (sheet.CO2E, sheet.ENERGY, sheet.CPU, sheet.INTENSITY)
 
 
@@ -25,24 +27,22 @@ async def endpoint(visit: Visit, store: Store) -> dict[str, Any]:
     own: Any = {"service": (service,), "endpoint": (name,)}
     fine = visit.period.finely
     async with asyncio.TaskGroup() as tasks:
-        total = tasks.create_task(store.figures(visit.query(filters=own)))
+        accounts = tasks.create_task(store.figures(visit.query("kind", "name", *ROOT, filters=own)))
         around = tasks.create_task(store.figures(visit.query(filters={"service": (service,)})))
-        parts = tasks.create_task(store.figures(visit.query("kind", "name", filters=own)))
-        callers = tasks.create_task(store.figures(visit.query(*ROOT, filters={**own, "kind": SERVED})))
         began = tasks.create_task(store.figures(visit.query(filters=_began_at(service, name))))
-        intervals = tasks.create_task(store.figures(visit.query(filters=own, period=fine, series=True)))
-    if not total.result():
+        intervals = tasks.create_task(store.figures(visit.query(filters=own, period=fine, series=True, only=SPREAD)))
+    if not accounts.result():
         return {"nothing": True, "subject": name}
-    whole = total.result()[0]
+    (whole,), parts, callers = (folded(accounts.result(), by) for by in ((), ("kind", "name"), ROOT))
     records = visit.link("records", service=service, endpoint=name)
     return {
         "service": service,
         "endpoint": name,
         "facts": [*total_facts(whole, records), _cpu(whole, records), *unit_facts(whole, records)],
-        "reasons": reasons(name, whole, around.result()[0], parts.result()),
-        "parts": _parts(visit, service, name, parts.result(), sheet.grams_of(whole)),
-        "callers": on_behalf(visit, service, name, callers.result()),
-        "over_all": over_all(_itself(service, name, callers.result()), next(iter(began.result()), None)),
+        "reasons": reasons(name, whole, around.result()[0], parts),
+        "parts": _parts(visit, service, name, parts, sheet.grams_of(whole)),
+        "callers": on_behalf(visit, service, name, callers),
+        "over_all": over_all(_itself(service, name, callers), next(iter(began.result()), None)),
         "way": visit.link("chain", root_service=service, root_endpoint=name),
         "chart": chart_of(visit, {"service": service, "endpoint": name}),
         "spread": spread_of(intervals.result(), fine.bucket),

@@ -1,14 +1,14 @@
 """The first page: how much, of what, where, and which endpoint most."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from carbon_sdk.collector.answers import UNKNOWN
 from carbon_sdk.collector.dashboard import sheet
 from carbon_sdk.collector.dashboard.alike import tiles_of
-from carbon_sdk.collector.dashboard.chains import ROOT, alike, most_costly
+from carbon_sdk.collector.dashboard.chains import ROOT, STEP, followed, most_costly
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.compare import trends_of
 from carbon_sdk.collector.dashboard.fact import intensity_fact, total_facts
@@ -16,6 +16,7 @@ from carbon_sdk.collector.dashboard.period import QUARTER, Period, period_of
 from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
+from carbon_sdk.collector.folding import folded
 from carbon_sdk.collector.store import Store
 
 MOST_ENDPOINTS = 8
@@ -28,14 +29,14 @@ async def overview(visit: Visit, store: Store) -> dict[str, Any]:
     async with asyncio.TaskGroup() as tasks:
         total = tasks.create_task(store.figures(visit.query()))
         services = tasks.create_task(store.figures(visit.query("service")))
-        endpoints = tasks.create_task(store.figures(visit.query("service", "endpoint", filters={"kind": SERVED})))
-        roots = tasks.create_task(store.figures(visit.query(*ROOT, filters={"kind": SERVED})))
+        ways = tasks.create_task(store.figures(visit.query(*ROOT, *STEP, filters={"kind": SERVED}, only=sheet.SHOWN)))
         zones = tasks.create_task(store.figures(visit.query("zone", "intensity_source", "intensity_quality")))
         now = tasks.create_task(store.figures(_now(visit)))
         before = tasks.create_task(store.figures(visit.query(period=visit.period.earlier(visit.now))))
     if not total.result():
         return {"nothing": True}
     whole = total.result()[0]
+    endpoints, roots = (folded(ways.result(), by) for by in (STEP, ROOT))
     whole_g = sheet.grams_of(whole)
     facts = total_facts(whole, visit.link("records"))
     trends = trends_of(before.result()[0], whole) if before.result() else {}
@@ -47,21 +48,12 @@ async def overview(visit: Visit, store: Store) -> dict[str, Any]:
         "tiles": tiles_of(whole),
         "chart": chart_of(visit, {}),
         "services": _services(visit, services.result(), whole_g),
-        "endpoints": _endpoints(visit, endpoints.result(), whole_g),
-        "endpoint_count": len({(one.key["service"], one.key["endpoint"]) for one in endpoints.result()}),
-        "chains": most_costly(visit, roots.result(), whole_g, MOST_CHAINS)
-        if _followed(endpoints.result(), roots.result())
-        else None,
+        "endpoints": _endpoints(visit, endpoints, whole_g),
+        "endpoint_count": len(endpoints),
+        "chains": most_costly(visit, roots, whole_g, MOST_CHAINS) if followed(ways.result()) else None,
         "zones": _zones(visit, zones.result(), whole_g),
         "qualities": list(whole.quality.items()),
     }
-
-
-def _followed(endpoints: Sequence[Figure], roots: Sequence[Figure]) -> bool:
-    """Whether any endpoint worked for another's request: else the roots are the endpoints again."""
-    own = {(one.key["service"], one.key["endpoint"]): one for one in endpoints}
-    keyed = ((own.get((one.key[ROOT[0]], one.key[ROOT[1]])), one) for one in roots)
-    return any(found is None or not alike(found, one) for found, one in keyed)
 
 
 def _now(visit: Visit) -> Any:

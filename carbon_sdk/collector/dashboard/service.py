@@ -15,6 +15,7 @@ from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.report import Dimension
 from carbon_sdk.collector.store import Store
 
+SHOWN = sheet.SHOWN | {"duration_seconds"}
 MOST_ENDPOINTS = 1_000
 HEAT_DAYS = 28
 COLUMNS = (sheet.CO2E, sheet.ENERGY, sheet.REQUESTS, sheet.CO2E_EACH, sheet.CPU_EACH, sheet.DURATION_EACH)
@@ -27,7 +28,9 @@ async def service(visit: Visit, store: Store) -> dict[str, Any]:
     async with asyncio.TaskGroup() as tasks:
         total = tasks.create_task(store.figures(visit.query(filters=own)))
         everybody = tasks.create_task(store.figures(visit.query()))
-        endpoints = tasks.create_task(store.figures(visit.query("endpoint", filters={**own, "kind": SERVED})))
+        endpoints = tasks.create_task(
+            store.figures(visit.query("endpoint", filters={**own, "kind": SERVED}, only=SHOWN))
+        )
         process = tasks.create_task(store.figures(visit.query("service", "kind")))
         machine = tasks.create_task(store.figures(visit.query("kind", book="machine")))
     if not total.result():

@@ -20,6 +20,24 @@ from carbon_sdk.collector.figure import Figure
 SERVED = ("request", "worker", "span")
 """Kinds of account that an endpoint or a job is made of."""
 
+SHOWN = frozenset(
+    {
+        "records",
+        "requests",
+        "records_without_energy",
+        "cpu_seconds",
+        "energy_joules",
+        "energy_low_joules",
+        "energy_high_joules",
+        "emissions_g",
+        "emissions_low_g",
+        "emissions_high_g",
+        "intensity_joules",
+        "priced_joules",
+    }
+)
+"""Measures that tables of many rows are made of, notes included; a store sums no others for them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:

@@ -74,6 +74,7 @@ class Visit:
         period: Period | None = None,
         series: bool = False,
         detail: bool = False,
+        only: frozenset[str] = frozenset(),
     ) -> Query:
         """A question about this project and period; `series` cuts it into the period's buckets."""
         period = period or self.period
@@ -86,6 +87,7 @@ class Visit:
             edges=period.edges if series else (),
             filters=filters or {},
             detail=detail,
+            only=only,
         )
 
     def link(self, page: str | None = None, **parameters: str | None) -> str:
