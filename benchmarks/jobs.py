@@ -57,8 +57,8 @@ def taskiq(measuring: Carbon) -> tuple[Run, Run]:
     for measured in (False, True):
         broker = InMemoryBroker()
         broker.is_worker_process = True
-        if measured:
-            broker.add_middlewares(CarbonTaskiqMiddleware(carbon=measuring))
+        middlewares = [CarbonTaskiqMiddleware(carbon=measuring)] if measured else []
+        broker.add_middlewares(*middlewares)
 
         @broker.task("nothing")
         async def nothing() -> None:
@@ -66,6 +66,8 @@ def taskiq(measuring: Carbon) -> tuple[Run, Run]:
 
         loop = asyncio.new_event_loop()
         loop.run_until_complete(broker.startup())
+        for middleware in middlewares:  # as every broker does that is not in memory
+            loop.run_until_complete(middleware.startup())
         receiver = Receiver(broker, max_async_tasks=10)
         message = TaskiqMessage(task_id="1", task_name="nothing", labels={}, args=[], kwargs={})
         data = broker.formatter.dumps(message).message

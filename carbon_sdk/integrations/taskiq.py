@@ -23,7 +23,7 @@ QUEUE = "default"
 """The queue's name where the broker has none."""
 LABEL = "baggage"
 """Under which a message says on whose behalf it is sent."""
-REPEATED = ("_retries", "X-Taskiq-requeue")
+REPEATED = frozenset(("_retries", "X-Taskiq-requeue"))
 """Labels in which taskiq counts a task's earlier runs."""
 
 
@@ -68,10 +68,9 @@ class CarbonTaskiqMiddleware(TaskiqMiddleware):
 
     def pre_execute(self, message: TaskiqMessage) -> TaskiqMessage:
         """A run begins."""
-        repeated = any(str(message.labels.get(label) or "0") != "0" for label in REPEATED)
-        job = self._jobs.begin(
-            self._queue(message), message.task_name, repeated=repeated, baggage=message.labels.get(LABEL)
-        )
+        labels = message.labels
+        repeated = not REPEATED.isdisjoint(labels) and any(str(labels.get(one) or "0") != "0" for one in REPEATED)
+        job = self._jobs.begin(self._queue(message), message.task_name, repeated=repeated, baggage=labels.get(LABEL))
         task = asyncio.current_task()
         if task is not None:  # the end of the task ends a run for which `post_execute` was never called
             task.add_done_callback(job.abandon)
