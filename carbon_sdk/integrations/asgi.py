@@ -196,7 +196,7 @@ class CarbonMiddleware:
         """Start with the application; hand everything over when it shuts down.
 
         An application that does not take part (it raises or returns before it has asked for anything) is spoken for:
-        servers that end by a signal leave no other moment.
+        servers that end by a signal leave no other moment. What it raised, it raises when the server shuts down.
         """
         carbon = self._begin()
         if carbon.clock.running and _in_asyncio():
@@ -217,15 +217,20 @@ class CarbonMiddleware:
                 await carbon.aclose()
             await send(message)
 
+        refused: Exception | None = None
         try:
             await self.app(scope, asking, closing)
-        except Exception:
+        except Exception as exc:
             if asked or not carbon.running:
                 raise
+            refused = exc
         if asked or not carbon.running:
             return
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
+        if refused is not None:
+            await carbon.aclose()
+            raise refused
         await closing({"type": "lifespan.shutdown.complete"})
 
 
