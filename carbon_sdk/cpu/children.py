@@ -76,15 +76,25 @@ class Children:
             self._listener.close()
             self._listener = None
 
-    def add(self, pid: int, owner: Owner) -> None:
-        """A span has started this child."""
+    def add(self, pid: int, owner: Owner, *, seen_to_end: bool = True) -> None:
+        """A span has started this child.
+
+        Args:
+            pid: Its number.
+            owner: Whose it is.
+            seen_to_end: `settle` is called before it is reaped. If not, it is read at each cut alone.
+        """
         if self._listener is None:
             self._listener = Listener()
         before = self._living.pop(pid, None)
         if before is not None:  # somebody else has reaped it
             before.exact = False
             self._ended.append(before)
-        self._living[pid] = Child(pid, owner)
+        child = self._living[pid] = Child(pid, owner)
+        if not seen_to_end:
+            self._look(child)  # its number may be another's by the next cut
+            if not child.exact:
+                self._ended.append(child)
 
     def settle(self, pid: int, *, wait: bool) -> None:
         """Take the last reading of a child that is about to be reaped.
@@ -170,12 +180,12 @@ RUNNING: list[Children] = []
 """Those of the clocks that run: one, as a rule."""
 
 
-def started(pid: int, owner: Owner) -> None:
-    """A child was started in a span."""
+def started(pid: int, owner: Owner, *, seen_to_end: bool = True) -> None:
+    """A child was started in a span; `seen_to_end` where `ending` is told before it is reaped."""
     for children in RUNNING:
         if children.touched is owner.touched:
             try:
-                children.add(pid, owner)
+                children.add(pid, owner, seen_to_end=seen_to_end)
             except Exception as exc:
                 if not owner.spoil("cpu.children", exc):
                     raise

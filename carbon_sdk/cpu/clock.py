@@ -170,6 +170,7 @@ class Clock:
                 self._factories.append(factory)
         self._put(follow_threads)
         self._put(follow_callbacks)
+        self._put(follow_children)
         slot.follow(loop, self)
 
     def _put(self, hook: Callable[[], None]) -> None:

@@ -4,7 +4,8 @@
 - `get_task_factory` and `set_task_factory` of the classes of loops that are followed;
 - of asyncio's loops `call_at`, through which `call_later` goes, of uvloop's `call_later`, through which `call_at` goes;
   of both `call_soon_threadsafe`, `add_reader`, `add_writer`. Not `call_soon`: each step of a task passes through it;
-- `subprocess.Popen.__init__`, and what reaps: its `_try_wait` and `_internal_poll`, asyncio's child watchers.
+- `subprocess.Popen.__init__`, and what reaps: its `_try_wait` and `_internal_poll`, asyncio's child watchers; uvloop's
+  `subprocess_exec` and `subprocess_shell`, whose children nobody sees reaped.
 
 Each wrapper calls what stood there before it, whoever put it there, and does nothing but that outside a span. The
 wrappers stay once they are put in, so that others may wrap them in turn.
@@ -231,7 +232,13 @@ WATCHERS = {"PidfdChildWatcher": "_do_wait", "ThreadedChildWatcher": "_do_waitpi
 
 def follow_children() -> None:
     """Wrap the places where a child process starts and where it is reaped, where its CPU can be read; each once."""
-    if "children" in _wrapped or not children.SUPPORTED:
+    if not children.SUPPORTED:
+        return
+    if "uvloop" in sys.modules and "uvloop children" not in _wrapped:
+        _wrapped.add("uvloop children")
+        for name in ("subprocess_exec", "subprocess_shell"):
+            _wrap_spawn(sys.modules["uvloop"].Loop, name)
+    if "children" in _wrapped:
         return
     _wrapped.add("children")
     _wrap_popen()
@@ -255,6 +262,21 @@ def _wrap_popen() -> None:
             children.started(self.pid, owner)
 
     cls.__init__ = init_followed
+
+
+def _wrap_spawn(cls: Any, method: str) -> None:
+    """Follow a child that the loop starts by itself, and reaps where nobody can look at it before."""
+    spawn = getattr(cls, method)
+
+    @functools.wraps(spawn)
+    async def spawn_followed(self: Any, *args: Any, **options: Any) -> Any:
+        transport, protocol = await spawn(self, *args, **options)
+        owner = current()
+        if owner is not None:
+            children.started(transport.get_pid(), owner, seen_to_end=False)
+        return transport, protocol
+
+    setattr(cls, method, spawn_followed)
 
 
 def _wrap_reaping(cls: Any, method: str, whom: Callable[..., tuple[int, bool]]) -> None:

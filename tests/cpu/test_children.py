@@ -13,6 +13,7 @@ from typing import Any
 
 import anyio
 import pytest
+import uvloop
 
 from carbon_sdk.cpu.accounts import Account, Use
 from carbon_sdk.cpu.clock import Tally
@@ -251,6 +252,39 @@ async def test_the_app_sees_every_end_as_it_was(book: Book, measured: bool, capl
 def _steal(pid: int) -> None:
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize("measured", [False, True])
+@pytest.mark.parametrize("way", [by_asyncio, by_a_shell, by_anyio], ids=lambda way: str(way.__name__))
+def test_a_child_of_uvloop_is_booked_up_to_the_last_look_and_marked(
+    book: Book, way: Callable[[], Awaitable[float]], measured: bool
+) -> None:
+    """uvloop reaps it in C: what it used after the last cut is not known. The application sees its end as before."""
+    parts: list[float] = []
+
+    async def cut_meanwhile() -> None:
+        while True:
+            await asyncio.sleep(0.02)
+            parts.append(book.cut().get(JOB, Use()).cpu_seconds)
+
+    async def main() -> float:
+        cutting = asyncio.ensure_future(cut_meanwhile())
+        told = float(await (book.span(way()) if measured else way()))
+        cutting.cancel()
+        return told
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        told = runner.run(main())
+    last = book.cut().get(JOB, Use())
+    booked = sum(parts) + last.cpu_seconds
+
+    assert told >= SECONDS
+    assert book.children_seconds <= told + END_SECONDS
+    if measured:
+        assert 0.02 <= booked <= told + END_SECONDS
+        assert any(use.approximate for cut in book.cuts for use in cut.accounts.values())
+    else:
+        assert booked == 0.0
 
 
 async def test_the_wrapped_names_look_as_they_did(book: Book) -> None:
