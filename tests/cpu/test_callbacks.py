@@ -180,6 +180,22 @@ def test_what_the_loop_refuses_it_still_refuses(book: Book, measured: bool) -> N
     assert raised == [TypeError] * 3
 
 
+def test_what_goes_to_call_soon_is_the_backgrounds(book: Book, loop: Loop) -> None:
+    """Also a callback of a future; each step of each task goes the same way, and would pay for it."""
+
+    async def work() -> None:
+        running = asyncio.get_running_loop()
+        done = running.create_future()
+        done.add_done_callback(lambda _: burn(0.01))
+        running.call_soon(burn, 0.01)
+        done.set_result(None)
+        await asyncio.sleep(0.01)
+
+    run(loop, book.span(work()))
+
+    assert book.seconds()["job"] < 0.005
+
+
 def test_a_callback_that_cannot_be_looked_at_is_called_all_the_same(book: Book, loop: Loop) -> None:
     """Its figure is missing, which is told and marked."""
 
