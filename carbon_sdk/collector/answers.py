@@ -112,6 +112,7 @@ class Answers:
                 "unattributed_joules": found.unattributed,
                 "accounts_joules": dict(found.accounts),
                 "rest_joules": found.rest,
+                "known": {str(figure.key["kind"]): figure.shares for figure in (*process, *machine)},
             }
         )
 
@@ -129,9 +130,11 @@ class Answers:
             if measure not in [one.name for one in query.measures]:
                 raise ValueError(f"measure must be one of {', '.join(one.name for one in query.measures)}")
             maps = heat_map.heat_maps(await self._store.figures(query), zone, measure)
+            whole = await self._store.figures(dataclasses.replace(query, by=(), edges=()))
         except (ValueError, QueryError) as exc:
             return problem(400, str(exc))
-        return JSONResponse({"project": project, "measure": measure, "weekdays_from_monday": maps})
+        known = whole[0].shares if whole else {}
+        return JSONResponse({"project": project, "measure": measure, "weekdays_from_monday": maps, "known": known})
 
     async def records(self, request: Request) -> Response:
         """`GET /v1/records`: raw records, a page at a time."""

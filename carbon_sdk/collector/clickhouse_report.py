@@ -245,7 +245,9 @@ def _bucket(edges: Sequence[datetime]) -> str:
     widths = {end - start for start, end in itertools.pairwise(starts)}
     if len(widths) == 1:
         return f"toInt64(intDiv(slot - {starts[0]}, {widths.pop()}))"
-    return f"toInt64(arrayCount(edge -> edge <= slot, {starts[:-1]})) - 1"
+    # A lambda of an old ClickHouse finds no column of an aggregation: it is handed its own, once for each edge.
+    slots = f"arrayResize([slot], {len(starts) - 1}, slot)"
+    return f"toInt64(arrayCount((edge, at) -> edge <= at, {starts[:-1]}, {slots})) - 1"
 
 
 def _epoch(moment: datetime) -> int:

@@ -81,6 +81,11 @@ class Figure:
         value = max(self.emissions.values(), default=None) if measure == "emissions_g" else self.sums.get(measure)
         return -1.0 if value is None else value
 
+    @property
+    def shares(self) -> dict[str, dict[str, float]]:
+        """How it is known: shares of the joules by quality, method, source and idle rule."""
+        return {name: dict(getattr(self, name)) for name in ("quality", "method", "source", "idle_rule")}
+
     def to_object(self) -> dict[str, Any]:
         """JSON-ready, with the derived values, kWh beside joules."""
         shown = {n: v for n, v in self.sums.items() if n not in _INNER}
@@ -99,10 +104,7 @@ class Figure:
             "intensity_g_per_kwh": self.intensity_g_per_kwh,
             "sci_g_per_request": self.sci_g_per_request,
             "repriced_g": None if self.repriced_g is None else dict(self.repriced_g),
-            "quality": dict(self.quality),
-            "method": dict(self.method),
-            "source": dict(self.source),
-            "idle_rule": dict(self.idle_rule),
+            **self.shares,
         }
 
 
