@@ -74,15 +74,24 @@ class Delivery:
                     await self._wake[name].wait()
                     self._wake[name] = anyio.Event()
                     continue
-                batch = [queue.popleft() for _ in range(min(BATCH, len(queue)))]
-                try:
-                    await sink.write(batch)
-                except Exception as exc:
-                    self.dropped[name] += len(batch)
-                    self._fault(f"sink.{name}", exc)
+                await self._write(name, sink, _batch(queue))
         finally:
             with anyio.move_on_after(CLOSE_SECONDS, shield=True):
+                while queue:  # time is up: a sink that keeps a batch before it waits for anybody has the rest too
+                    with anyio.move_on_after(0):
+                        await self._write(name, sink, _batch(queue))
                 try:
                     await sink.aclose()
                 except Exception as exc:
                     self._fault(f"sink.{name}", exc)
+
+    async def _write(self, name: str, sink: Sink, batch: Sequence[Emission]) -> None:
+        try:
+            await sink.write(batch)
+        except Exception as exc:
+            self.dropped[name] += len(batch)
+            self._fault(f"sink.{name}", exc)
+
+
+def _batch(queue: deque[Emission]) -> list[Emission]:
+    return [queue.popleft() for _ in range(min(BATCH, len(queue)))]

@@ -1,8 +1,11 @@
 """The way to the collector: the real one, absent ones, and ones that refuse."""
 
 import asyncio
+import gzip
+import json
 import signal
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from carbon_sdk.http import HTTP
 from carbon_sdk.log import Log
 from carbon_sdk.settings import from_environment
 from carbon_sdk.sinks.collector import CollectorSink
+from carbon_sdk.sinks.delivery import CLOSE_SECONDS
 from carbon_sdk.sinks.spool import Spool
 from tests.collector.service import Collector, emission
 
@@ -195,3 +199,33 @@ async def test_a_measured_job_arrives_with_nothing_but_settings(
     assert '"resize"' in rows
     assert '"measured"' in rows
     assert not list((tmp_path / "state").rglob("*.gz"))
+
+
+@pytest.mark.parametrize("receiver", ["refuses", "does not resolve", "never answers"])
+async def test_closing_takes_its_seconds_at_most_and_leaves_every_record_in_the_spool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, receiver: str
+) -> None:
+    """More than one batch: also what still stood behind the one that was being sent."""
+    monkeypatch.setenv("CARBON_SDK_STATE_DIR", str(tmp_path))
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it accepts by its backlog, and never answers
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        if receiver == "refuses":
+            silent.close()
+        url = "http://nowhere.invalid:8321" if receiver == "does not resolve" else f"http://{address}"
+        monkeypatch.setenv("CARBON_SDK_COLLECTOR_URL", url)
+        carbon = Carbon(settings=from_environment(sinks="collector", zone="DE", service="shop", close_seconds=2.0))
+        async with carbon:
+            for number in range(700):
+                with track(f"job-{number}"):
+                    pass
+            began = time.monotonic()
+        took = time.monotonic() - began
+    heir = Spool(tmp_path / "spool", maximum_bytes=10**9)
+    names = set()
+    while (waiting := heir.oldest()) is not None:
+        names |= {record["name"] for record in json.loads(gzip.decompress(waiting[1]))}
+        heir.remove(waiting[0])
+    heir.close()
+
+    assert took < 2.0 + CLOSE_SECONDS + 4.0  # a busy machine's share
+    assert {f"job-{number}" for number in range(700)} <= names

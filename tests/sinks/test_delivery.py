@@ -50,6 +50,14 @@ class StuckSink(RecordingSink):
         await anyio.sleep_forever()
 
 
+class KeepingSink(RecordingSink):
+    """Keeps a batch, then waits for somebody who never answers."""
+
+    async def write(self, emissions: Sequence[Emission], /) -> None:
+        await super().write(emissions)
+        await anyio.sleep_forever()
+
+
 class FailingSink(RecordingSink):
     """Refuses its first batch."""
 
@@ -90,6 +98,22 @@ async def test_a_stuck_sink_delays_no_other_and_closing_can_be_cut_short() -> No
 
     assert len(well.emissions) == 3
     assert stuck.closed
+
+
+async def test_when_time_is_up_a_sink_is_offered_what_waited_behind_the_batch_that_is_under_way() -> None:
+    """A spool keeps it for the next process."""
+    sink = KeepingSink()
+    delivery = Delivery({"spool": sink}, fault=Faults())
+    delivery.offer(emissions(1200))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(delivery.run)
+        while not sink.emissions:
+            await anyio.sleep(0)
+        delivery.close()
+        tasks.cancel_scope.cancel()
+
+    assert [record.sequence for record in sink.emissions] == list(range(1200))
+    assert sink.closed
 
 
 async def test_a_full_queue_drops_its_oldest_and_counts_them() -> None:
