@@ -12,7 +12,7 @@ grams_per_day = 40
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -107,7 +107,7 @@ def budgets_of(given: object) -> tuple[Budget, ...]:
     Raises:
         ValueError: Something in it cannot be used; the message says what.
     """
-    tables = _tables_in(Path(given).expanduser()) if isinstance(given, str | Path) else given
+    tables = tables_in(Path(given).expanduser()) if isinstance(given, str | Path) else given
     if not isinstance(tables, Iterable):
         raise ValueError("it is neither a file nor a list of budgets")
     budgets = tuple(table if isinstance(table, Budget) else _budget(table) for table in tables)
@@ -120,7 +120,12 @@ def budgets_of(given: object) -> tuple[Budget, ...]:
     return budgets
 
 
-def _tables_in(file: Path) -> object:
+def tables_in(file: Path) -> Sequence[Mapping[str, Any]]:
+    """The tables `[[budget]]` of a TOML file, as they stand there.
+
+    Raises:
+        ValueError: It cannot be read, or holds something else.
+    """
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -130,7 +135,8 @@ def _tables_in(file: Path) -> object:
     unknown = content.keys() - {"budget"}
     if unknown or not isinstance(content.get("budget"), list):
         raise ValueError(f"{file} holds {sorted(unknown) or 'no budget'}; each budget begins with [[budget]]")
-    return content["budget"]
+    tables: list[Mapping[str, Any]] = content["budget"]
+    return tables
 
 
 def _budget(table: object) -> Budget:

@@ -21,7 +21,17 @@ DOORS = {
     "sinks": "carbon_sdk.sinks.sink",
 }
 WIRING = {"carbon.py", "doctor.py", "verbs.py", "line.py", "statement.py"}
-COLLECTOR_SEES = ("cells", "emission", "wire", "settings", "errors", "http", "collector", "intensity.intensity")
+COLLECTOR_SEES = (
+    "budgets",
+    "cells",
+    "emission",
+    "wire",
+    "settings",
+    "errors",
+    "http",
+    "collector",
+    "intensity.intensity",
+)
 PROVIDERS_SEE = ("carbon_sdk.intensity.intensity", "carbon_sdk.http", "carbon_sdk.errors", "carbon_sdk_providers")
 
 

@@ -15,6 +15,7 @@ from carbon_sdk.collector.app import REQUESTS_PER_SECOND
 from carbon_sdk.collector.clickhouse_command import add_cluster, cluster_of, migrate
 from carbon_sdk.collector.clickhouse_store import ClickHouseStore, Pace
 from carbon_sdk.collector.commands import KeptStore, commands, do, log_to_stderr, zone_named
+from carbon_sdk.collector.dashboard.allowance import budgets_in
 from carbon_sdk.collector.dashboard.site import EXEMPT, Site
 from carbon_sdk.collector.dimensions import Limits
 from carbon_sdk.collector.duckdb_open import FILE
@@ -114,6 +115,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--waiting-records", type=int, default=sizes.waiting_records, help="most records that wait to be loaded"
     )
+    parser.add_argument("--budgets", type=Path, help="TOML of budgets that the dashboard shows, each with its service")
     _add_retention(parser)
     add_cluster(parser)
     parser.set_defaults(run=_serve)
@@ -142,6 +144,10 @@ def _store(arguments: argparse.Namespace, log: Callable[..., object]) -> KeptSto
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    try:
+        budgets = None if arguments.budgets is None else budgets_in(arguments.budgets)
+    except ValueError as exc:
+        raise StoreError(str(exc)) from exc
     log = log_to_stderr()
     store = _store(arguments, log)
     serving = Serving(
@@ -158,7 +164,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         tls_certificate=arguments.tls_certificate,
         tls_key=arguments.tls_key,
     )
-    routes = Site(store, Tokens(arguments.data / TOKENS)).routes()
+    routes = Site(store, Tokens(arguments.data / TOKENS), budgets).routes()
     run(serve(store, arguments.data, serving, commands=commands(store), log=log, routes=routes, exempt=EXEMPT))
     return 0
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from carbon_sdk.collector.dashboard import sheet
+from carbon_sdk.collector.dashboard.allowance import allowances
 from carbon_sdk.collector.dashboard.chains import ROOT, on_behalf, over_all
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import Fact, total_facts, unit_facts
@@ -31,6 +32,7 @@ async def endpoint(visit: Visit, store: Store) -> dict[str, Any]:
         around = tasks.create_task(store.figures(visit.query(filters={"service": (service,)})))
         began = tasks.create_task(store.figures(visit.query(filters=_began_at(service, name))))
         intervals = tasks.create_task(store.figures(visit.query(filters=own, period=fine, series=True, only=SPREAD)))
+        allowed = tasks.create_task(allowances(visit, store, service, name))
     if not accounts.result():
         return {"nothing": True, "subject": name}
     (whole,), parts, callers = (folded(accounts.result(), by) for by in ((), ("kind", "name"), ROOT))
@@ -39,6 +41,7 @@ async def endpoint(visit: Visit, store: Store) -> dict[str, Any]:
         "service": service,
         "endpoint": name,
         "facts": [*total_facts(whole, records), _cpu(whole, records), *unit_facts(whole, records)],
+        "allowances": allowed.result(),
         "reasons": reasons(name, whole, around.result()[0], parts),
         "parts": _parts(visit, service, name, parts, sheet.grams_of(whole)),
         "callers": on_behalf(visit, service, name, callers),

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from carbon_sdk.collector.dashboard import sheet
+from carbon_sdk.collector.dashboard.allowance import allowances
 from carbon_sdk.collector.dashboard.books import books_picture
 from carbon_sdk.collector.dashboard.chart import chart_of
 from carbon_sdk.collector.dashboard.fact import total_facts
@@ -33,6 +34,7 @@ async def service(visit: Visit, store: Store) -> dict[str, Any]:
         )
         process = tasks.create_task(store.figures(visit.query("service", "kind")))
         machine = tasks.create_task(store.figures(visit.query("kind", book="machine")))
+        allowed = tasks.create_task(allowances(visit, store, name, None))
     if not total.result():
         return {"nothing": True, "subject": name}
     whole = total.result()[0]
@@ -40,6 +42,7 @@ async def service(visit: Visit, store: Store) -> dict[str, Any]:
         "service": name,
         "share": _share(whole, everybody.result()),
         "facts": total_facts(whole, visit.link("records", service=name)),
+        "allowances": allowed.result(),
         "chart": chart_of(visit, {"service": name}),
         "endpoints": _endpoints(visit, name, endpoints.result(), sheet.grams_of(whole)),
         "endpoint_count": len(endpoints.result()),

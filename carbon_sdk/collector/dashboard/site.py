@@ -6,6 +6,7 @@ changes with their content, so that a browser may keep them for ever. The conten
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from starlette.types import Scope as ASGIScope
 from carbon_sdk.collector.access import Tokens
 from carbon_sdk.collector.answers import Answers
 from carbon_sdk.collector.dashboard import quantity
+from carbon_sdk.collector.dashboard.allowance import Budgets
 from carbon_sdk.collector.dashboard.chains import chain, chains
 from carbon_sdk.collector.dashboard.chart import series
 from carbon_sdk.collector.dashboard.compare import compare
@@ -79,10 +81,12 @@ class Site:
     Args:
         store: What is asked.
         tokens: Who may log in.
+        budgets: What may be spent, by project and service.
     """
 
-    def __init__(self, store: Store, tokens: Tokens) -> None:
+    def __init__(self, store: Store, tokens: Tokens, budgets: Budgets | None = None) -> None:
         self._store = store
+        self._budgets = budgets or {}
         self._login = Login(Sessions(tokens), self._html)
         self._answers = Answers(store)
         self._static = f"{ROOT}static/{_version()}"
@@ -122,7 +126,7 @@ class Site:
             if caller is None:
                 return self._login.ask(request)
             try:
-                visit = await visit_of(request, path, caller, self._store)
+                visit = replace(await visit_of(request, path, caller, self._store), budgets=self._budgets)
                 held = await gather(visit, self._store) if visit.has_records else {}
             except (ValueError, QueryError) as exc:
                 return self._trouble(400, "This cannot be shown", str(exc))

@@ -1,13 +1,14 @@
 """Who looks at a page, at which project, which period, in which time zone; and the links that keep all of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 
+from carbon_sdk.budgets import Budget
 from carbon_sdk.collector.access import OPEN_PROJECT, Caller, project_name
 from carbon_sdk.collector.dashboard.period import Period, period_of
 from carbon_sdk.collector.report import Book, Dimension, Query
@@ -34,6 +35,7 @@ class Visit:
         asked: The query parameters.
         now: The present, UTC.
         theme: `light` or `dark`; None follows the system.
+        budgets: What may be spent, by project and service.
     """
 
     caller: Caller
@@ -44,6 +46,7 @@ class Visit:
     asked: Mapping[str, str]
     now: datetime
     theme: str | None
+    budgets: Mapping[tuple[str, str], Sequence[Budget]] = field(default_factory=dict)
 
     @property
     def has_records(self) -> bool:
