@@ -20,6 +20,8 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 PEERS = {"starlette": ("full", "dev"), "fastapi": ("all", "tests")}
 """Whose suites run, and the extra and the group of dependencies that they need."""
 CODECARBON = "codecarbon==3.3.*"
+CONTRACT = [f"tests/collector/test_{name}.py" for name in ("figures", "roots", "units", "retention", "cluster")]
+"""Tests that every engine of the collector's store must pass."""
 
 
 @nox.session(python=PYTHONS)
@@ -56,6 +58,13 @@ def codecarbon(session: nox.Session) -> None:
     folder = _source(session, "codecarbon", CODECARBON)
     session.install("--editable", ".", CODECARBON, "pandas", "pytest")
     session.run("python", "tests/peers/codecarbon_examples.py", str(folder))
+
+
+@nox.session
+def clickhouse(session: nox.Session) -> None:
+    """What is asked of every engine, of ClickHouse's present version, which comes as a library."""
+    session.install("--editable", ".[all]", "--group", "test", "chdb>=4")
+    session.run("pytest", *CONTRACT, "-k", "clickhouse or two_collectors", env={"CLICKHOUSE": "chdb"})
 
 
 @nox.session(python=False)

@@ -1,4 +1,4 @@
-"""The command line of the collector: serve, token, backup, restore, import, retention, migrate."""
+"""The command line of the collector: serve, token, backup, restore, import, retention, migrate, copy."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ import duckdb
 from carbon_sdk.collector import access, schema
 from carbon_sdk.collector.access import OPEN_PROJECT, SCOPES, Tokens
 from carbon_sdk.collector.app import REQUESTS_PER_SECOND
-from carbon_sdk.collector.clickhouse_command import add_cluster, cluster_of, migrate
+from carbon_sdk.collector.clickhouse_command import add_cluster, add_source, cluster_of, copy, migrate
 from carbon_sdk.collector.clickhouse_store import ClickHouseStore, Pace
 from carbon_sdk.collector.commands import KeptStore, commands, do, log_to_stderr, zone_named
 from carbon_sdk.collector.dashboard.allowance import budgets_in
@@ -86,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     tables = commands.add_parser("migrate", parents=[common], help="make the tables in ClickHouse, or bring them up")
     add_cluster(tables)
     tables.set_defaults(run=migrate)
+    moved = commands.add_parser("copy", parents=[common], help="copy an embedded store's history into ClickHouse")
+    add_source(moved)
+    add_cluster(moved)
+    moved.set_defaults(run=copy)
     return parser
 
 

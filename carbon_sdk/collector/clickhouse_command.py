@@ -1,4 +1,4 @@
-"""The words of the command line that say where ClickHouse is, and the command that makes its tables."""
+"""The words of the command line that say where ClickHouse is; the commands that make its tables and fill them."""
 
 import argparse
 import asyncio
@@ -6,8 +6,9 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from carbon_sdk.collector import clickhouse_schema
+from carbon_sdk.collector import clickhouse_copy, clickhouse_schema
 from carbon_sdk.collector.clickhouse_server import DATABASE, USER, Cluster, Shard
+from carbon_sdk.collector.commands import log_to_stderr
 from carbon_sdk.collector.store import StoreError
 
 
@@ -72,3 +73,31 @@ async def _migrate(cluster: Cluster) -> None:
                 await server.aclose()
             told = "made" if not found else f"had version {found}, has {clickhouse_schema.VERSION}"
             sys.stdout.write(f"{server.name}: {told}\n")
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Let a command be told what to copy."""
+    parser.add_argument(
+        "--from",
+        dest="source",
+        required=True,
+        metavar="duckdb:FILE",
+        help="a backup, or a stopped collector's file",
+    )
+
+
+def copy(arguments: argparse.Namespace) -> int:
+    """Copy an embedded store's history into ClickHouse, and say whether the totals agree."""
+    cluster = cluster_of(arguments)
+    kind, _, name = arguments.source.partition(":")
+    if cluster is None or kind != "duckdb" or not Path(name).is_file():
+        raise StoreError("write --from duckdb:FILE, a file that is there, and the shards with --clickhouse")
+    totals = asyncio.run(clickhouse_copy.copy(Path(name), cluster, log_to_stderr()))
+    for one in totals:
+        here, there = one.records
+        told = "the same" if one.same else "not the same: another history of this project is there, or it still grows"
+        sys.stdout.write(
+            f"{one.project}: {here} records and {one.energy_joules[0]:.6g} J there; here {there} records and "
+            f"{one.energy_joules[1]:.6g} J: {told}\n"
+        )
+    return 0 if all(one.same for one in totals) else 2

@@ -15,6 +15,7 @@ from carbon_sdk.collector import clickhouse_sums
 from carbon_sdk.collector.clickhouse_server import Shard, literal
 from carbon_sdk.collector.clickhouse_sums import Slots, in_words
 from carbon_sdk.collector.columns import ACCOUNT, COUNTS, HINTS, NUMBERS, PROVENANCE, TIMES, UNITS
+from carbon_sdk.collector.cuts import check_cuts
 from carbon_sdk.collector.figure import Counted, Sums
 from carbon_sdk.collector.report import MACHINE_ONLY, PROCESS_MEASURES, SLOT_SECONDS, Dimension, Query
 from carbon_sdk.collector.store import SeenIntensity, Selection
@@ -51,21 +52,24 @@ class Counts:
 async def slots_of(shard: Shard, start: int, end: int) -> Slots:
     """Where the sums of a stretch of time lie on a shard."""
     rows = await shard.rows(
-        "select 'rolled_until' as name, toInt64(max(value)) as value from meta where name = 'rolled_until' "
+        "select name, toInt64(max(value)) as value from meta where name in ('rolled_until', 'coarse_until') "
+        "group by name "
         f"union all select 'late' as name, slot as value from late final where done = 0 and slot >= {start} "
         f"and slot < {end} group by slot limit {MOST_LATE + 1}"
     )
-    rolled_until = next((value for name, value in rows if name == "rolled_until"), 0)
+    kept = {name: value for name, value in rows if name != "late"}
+    rolled_until, coarse_until = kept.get("rolled_until", 0), kept.get("coarse_until", 0)
     late = sorted(value for name, value in rows if name == "late" and value < rolled_until)
     if len(late) > MOST_LATE:
         first = await shard.value("select min(slot) from late final where done = 0")
-        return Slots(start=start, end=end, rolled_until=min(rolled_until, int(first)))
-    return Slots(start=start, end=end, rolled_until=rolled_until, late=tuple(late))
+        return Slots(start=start, end=end, rolled_until=min(rolled_until, int(first)), coarse_until=coarse_until)
+    return Slots(start=start, end=end, rolled_until=rolled_until, late=tuple(late), coarse_until=coarse_until)
 
 
 async def sums(shard: Shard, query: Query) -> list[Sums]:
     """The rows of an answer."""
     slots = await slots_of(shard, _epoch(query.start), _epoch(query.end))
+    check_cuts(query, slots.coarse_until, 0)
     own = f"project = {literal(query.project)}"
     narrowed = _conditions(query.filters)
     texts = _texts((*query.grouped_by, *query.filters))
@@ -103,6 +107,7 @@ async def counted(shard: Shard, query: Query) -> list[Counted]:
     if not query.knows_units:
         return []
     slots = await slots_of(shard, _epoch(query.start), _epoch(query.end))
+    check_cuts(query, slots.coarse_until, 0)
     where = f"project = {literal(query.project)}{_conditions(query.filters)}"
     inner = clickhouse_sums.units(slots, _texts((*query.by, *query.filters)), where)
     keys = ["bucket", *(f"k{place}" for place in range(len(query.by))), "unit"]

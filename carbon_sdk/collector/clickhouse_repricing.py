@@ -62,8 +62,9 @@ async def reprice(shard: Shard, made: Made) -> None:
         f"select toUInt64({number}), slot, {names}, sum(v_emissions_g), "
         f"sum(v_energy_joules) / {JOULES_PER_KWH} * any(g_per_kwh) * any(pue) * any(ifNull(wall_factor, 1)) "
         f"from (select slot, {names}, v_energy_joules, v_emissions_g, {keyed} from ({inner}) "
-        f"where v_energy_joules is not null) "
-        f"all inner join (select slot, {offered}, g_per_kwh from prices final where repricing_id = {number}) "
+        f"where v_energy_joules is not null) as stored "
+        f"all inner join "
+        f"(select slot, {offered}, g_per_kwh from prices final where repricing_id = {number}) as offered "
         f"using ({joined}) group by slot, {names}"
     )
     await shard.execute(

@@ -26,12 +26,14 @@ class Slots:
         end: Up to here.
         rolled_until: Before this, sums lie in the roll-ups.
         late: But not for these, which are read from the records.
+        coarse_until: Before this, sums are kept by day.
     """
 
     start: int
     end: int
     rolled_until: int
     late: tuple[int, ...] = ()
+    coarse_until: int = 0
 
     @property
     def closed(self) -> str:
@@ -191,7 +193,7 @@ def roll(slots: Sequence[int]) -> tuple[str, ...]:
         f"group by project, slot, {account}, unit",
         f"insert into machine_rollup ({machine_keys}, {_quoted(one.name for one in MACHINE_MEASURES)}, version) "
         f"select {machine_keys}, {chosen}, any(version) "
-        f"from ({_chosen(only, '1')}) all inner join ({copies}) using (project, machine, slot) "
+        f"from ({_chosen(only, '1')}) as c all inner join ({copies}) as v using (project, machine, slot) "
         f"where {inside} group by {machine_keys}",
     )
 

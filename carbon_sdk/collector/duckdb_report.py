@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from carbon_sdk.collector.columns import COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
 from carbon_sdk.collector.figure import Counted, Sums
-from carbon_sdk.collector.report import DAY_SECONDS, Dimension, Query
-from carbon_sdk.collector.store import Project, QueryError, Repricing, SecondPrice, SeenIntensity, Selection
+from carbon_sdk.collector.report import Dimension, Query
+from carbon_sdk.collector.store import Project, Repricing, SecondPrice, SeenIntensity, Selection
 
 _PLACES: Mapping[Dimension, str] = {
     "service": "a.service",
@@ -179,25 +179,6 @@ def _conditions(
             parts.append(f"{column} is null")
         text += f" and ({' or '.join(parts)})"
     return text
-
-
-def check_cuts(query: Query, coarse_until: int, offset_seconds: int) -> None:
-    """Refuse a question that cuts through days of which only the sums are kept.
-
-    Args:
-        query: The question.
-        coarse_until: Records before this have been summed by day, seconds since 1970.
-        offset_seconds: Where the kept days begin, seconds east of UTC.
-
-    Raises:
-        QueryError: It does; the message says how to ask.
-    """
-    for edge in query.edges or (query.start, query.end):
-        if _epoch(edge) < coarse_until and (_epoch(edge) + offset_seconds) % DAY_SECONDS:
-            raise QueryError(
-                f"before {_moment(coarse_until):%Y-%m-%d} only days are kept, at UTC{offset_seconds / 3600:+g} h; "
-                "ask for whole days of that offset"
-            )
 
 
 def units(connection: duckdb.DuckDBPyConnection, query: Query) -> dict[str, dict[str, float]]:

@@ -27,6 +27,7 @@ import pyarrow as pa
 from carbon_sdk.collector import duckdb_report, duckdb_upkeep
 from carbon_sdk.collector.backlog import Backlog, Waiting
 from carbon_sdk.collector.columns import ACCOUNT, PROVENANCE
+from carbon_sdk.collector.cuts import check_cuts
 from carbon_sdk.collector.dimensions import Key, Limits
 from carbon_sdk.collector.duckdb_load import get_meta
 from carbon_sdk.collector.duckdb_loader import Loader
@@ -143,7 +144,7 @@ class DuckDBStore:
         """Answer a question; see `Store.figures`."""
 
         def ask(cursor: duckdb.DuckDBPyConnection) -> list[Figure]:
-            duckdb_report.check_cuts(query, get_meta(cursor, "coarse_until"), get_meta(cursor, "day_offset"))
+            check_cuts(query, get_meta(cursor, "coarse_until"), get_meta(cursor, "day_offset"))
             return figures_of(query, duckdb_report.sums(cursor, query), duckdb_report.counted(cursor, query))
 
         return await self._ask(ask)
@@ -153,7 +154,7 @@ class DuckDBStore:
 
         def ask(cursor: duckdb.DuckDBPyConnection) -> Mapping[str, Mapping[str, float]]:
             query = Query(project=project, start=start, end=end)
-            duckdb_report.check_cuts(query, get_meta(cursor, "coarse_until"), get_meta(cursor, "day_offset"))
+            check_cuts(query, get_meta(cursor, "coarse_until"), get_meta(cursor, "day_offset"))
             return duckdb_report.units(cursor, query)
 
         return await self._ask(ask)

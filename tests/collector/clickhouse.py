@@ -1,8 +1,10 @@
 """A real ClickHouse: Debian's server, started on loopback with a configuration of its own."""
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,10 @@ import httpx
 
 PROGRAM = shutil.which("clickhouse-server")
 """None where it is not installed: Debian's package is `clickhouse-server`."""
+LIBRARY = os.environ.get("CLICKHOUSE") == "chdb"
+"""The present version as a library (the session `clickhouse` of nox) instead of Debian's server."""
+HERE = LIBRARY or PROGRAM is not None
+MISSING = "clickhouse-server is not installed: apt-get install --no-install-recommends clickhouse-server"
 _CONFIG = """<?xml version="1.0"?>
 <yandex>
     <logger><level>warning</level><log>{folder}/log</log><errorlog>{folder}/errors</errorlog></logger>
@@ -61,15 +67,17 @@ class ClickHouse:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        assert PROGRAM is not None
+        program = [str(PROGRAM), f"--config-file={self.folder / 'config.xml'}"]
+        if LIBRARY:
+            program = [sys.executable, "tests/peers/chdb_server.py", str(self.port), str(self.folder / "data")]
         self.process = subprocess.Popen(
-            [*self._before, PROGRAM, f"--config-file={self.folder / 'config.xml'}"],
+            [*self._before, *program],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            cwd=self.folder,
+            cwd=None if LIBRARY else self.folder,
         )
         for _ in range(300):
-            assert self.process.poll() is None, (self.folder / "errors").read_text()[-2000:]
+            assert self.process.poll() is None, "ClickHouse ended; its folder has the errors"
             try:
                 if httpx.get(self.url, trust_env=False).status_code == 200:
                     return

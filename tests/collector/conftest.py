@@ -32,8 +32,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Collector]]:
 @pytest.fixture(scope="session")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ClickHouse]]:
     """A cluster of two shards, for all tests that leave it as it is."""
-    if clickhouse.PROGRAM is None:
-        pytest.skip("clickhouse-server is not installed: apt-get install --no-install-recommends clickhouse-server")
+    if not clickhouse.HERE:
+        pytest.skip(clickhouse.MISSING)
     started: list[ClickHouse] = []
     try:
         started.append(ClickHouse(tmp_path_factory.mktemp("clickhouse") / "one"))

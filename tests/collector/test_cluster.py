@@ -5,7 +5,9 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +15,15 @@ from carbon_sdk.collector import clickhouse_schema
 from carbon_sdk.collector.__main__ import main
 from carbon_sdk.collector.clickhouse_schema import meta, migrate, note
 from carbon_sdk.collector.clickhouse_server import Cluster, Shard
+from carbon_sdk.collector.duckdb_open import FILE
 from carbon_sdk.collector.store import StoreError
 from carbon_sdk.emission import Emission
 from tests.collector import clickhouse
 from tests.collector.clickhouse import PASSWORD, ClickHouse
-from tests.collector.engines import clickhouse_engine, cluster_of, migrated
+from tests.collector.engines import clickhouse_engine, cluster_of, duckdb_engine, migrated
+from tests.collector.inside import over
 from tests.collector.sender import JOULES, Sender, assert_exactly_once, sending
-from tests.collector.service import DAYS, Collector, emission
+from tests.collector.service import DAYS, HOUR, Collector, emission
 from tests.collector.test_disks import own_file_system, until
 
 MACHINES = ("m" * 16, "n" * 16, "o" * 16, "p" * 16)
@@ -29,8 +33,8 @@ MACHINES = ("m" * 16, "n" * 16, "o" * 16, "p" * 16)
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[list[ClickHouse]]:
     """Two shards of the test's own, to be treated badly."""
-    if clickhouse.PROGRAM is None:
-        pytest.skip("clickhouse-server is not installed: apt-get install --no-install-recommends clickhouse-server")
+    if not clickhouse.HERE:
+        pytest.skip(clickhouse.MISSING)
     started = [ClickHouse(tmp_path / name) for name in ("one", "two")]
     yield started
     for one in started:
@@ -176,8 +180,8 @@ def test_a_slow_shard_delays_no_acknowledgement(
 
 def test_a_full_disk_on_one_shard_stops_the_other_in_nothing(start: Callable[..., Collector], tmp_path: Path) -> None:
     """What is meant for it waits, and arrives when there is room; the log says which and why."""
-    if clickhouse.PROGRAM is None:
-        pytest.skip("clickhouse-server is not installed: apt-get install --no-install-recommends clickhouse-server")
+    if not clickhouse.HERE:
+        pytest.skip(clickhouse.MISSING)
     small = tmp_path / "two" / "data"
     before = own_file_system(small, "size=100m")
     servers = [ClickHouse(tmp_path / "one"), ClickHouse(tmp_path / "two", before)]
@@ -279,3 +283,58 @@ def test_a_wrong_password_is_said_without_it(
     told = capsys.readouterr().err
     assert "refuses the user 'default' or the password" in told
     assert "a secret word" not in told
+
+
+def rounded(value: Any) -> Any:
+    """With nine digits: sums depend on their order."""
+    if isinstance(value, dict):
+        return {name: rounded(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+async def test_a_history_is_copied_once_however_often_and_the_totals_agree(
+    tmp_path: Path, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Days, quarters and single records, units and both books; a copy that was cut off is begun again."""
+    ages = (0, 1, 3, 20, 60)
+    books: list[dict[str, Any]] = [
+        {"units": {"images": 2.0}},
+        {"kind": "measured", "root": "measured", "name": "measured", "joules": 9.0},
+    ]
+    source = duckdb_engine(tmp_path / "source")
+    store = await source.store(raw_days=5, fine_days=30)
+    async with over(store, source.folder) as embedded:
+        for place, fields in enumerate(books):
+            await embedded.send(
+                *(
+                    emission(5 * place + n, window_start=HOUR - timedelta(days=age), **fields)
+                    for n, age in enumerate(ages)
+                )
+            )
+        await store.retain()
+        start = (HOUR - timedelta(days=90)).replace(hour=0)
+        asked = {"from": start.isoformat(), "to": (start + timedelta(days=92)).isoformat()}
+        names = ("totals", "endpoints", "machines", "zones")
+        before = {name: (await embedded.ask(f"/v1/reports/{name}", **asked))["rows"] for name in names}
+    given = ["copy", "--from", f"duckdb:{source.folder / FILE}", *words(cluster, tmp_path)]
+    for _ in range(2):
+        assert await asyncio.to_thread(main, given) == 0
+    assert "default: 5 records and 7.5 J there; here 5 records and 7.5 J: the same" in capsys.readouterr().out
+    async with clickhouse_engine(tmp_path / "data", cluster).inside() as collector:
+        after = {name: (await collector.ask(f"/v1/reports/{name}", **asked))["rows"] for name in names}
+        cut = await collector.client.get("/v1/reports/totals", params={**asked, "from": "2020-01-01T05:00:00Z"})
+        await collector.store.retain()
+        rolled = {name: (await collector.ask(f"/v1/reports/{name}", **asked))["rows"] for name in names}
+        await collector.send(emission(500, joules=100.0))
+    assert rounded(before) == rounded(after) == rounded(rolled)
+    assert (cut.status_code, "only days are kept" in cut.json()["error"]) == (400, True)
+    assert await asyncio.to_thread(main, given) == 2
+    assert "not the same" in capsys.readouterr().out
+
+
+def test_what_cannot_be_copied_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In words that help."""
+    assert main(["copy", "--from", "duckdb:/none", "--clickhouse", "http://127.0.0.1:9"]) == 2
+    assert "duckdb:FILE" in capsys.readouterr().err
