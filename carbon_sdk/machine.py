@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
-from carbon_sdk import plugins
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.location import locate
@@ -100,6 +99,8 @@ def basis_of(meters: Sequence[Meter]) -> str:
 
 def _own(settings: Settings) -> Callable[[], Meter]:
     """Builds a meter that an installed package announces, from its options."""
+    from carbon_sdk import plugins  # noqa: PLC0415  # what is installed is looked up for nobody else here
+
     try:
         build: Any = plugins.load(METER_PLUGINS, settings.meter)
     except plugins.PluginError as exc:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from carbon_sdk.cpu.clock import Account
+from carbon_sdk.cpu.accounts import Account
 from carbon_sdk.emission import Emission, grams
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, IdleRule

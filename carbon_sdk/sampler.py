@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from carbon_sdk.cpu.clock import Cut
+from carbon_sdk.cpu.accounts import Cut
 from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, Meter, Method, Reading, Scope
 
 NANOSECONDS = 1_000_000_000

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from carbon_sdk.cpu.clock import Account, Origin
+from carbon_sdk.cpu.accounts import Account, Origin
 from carbon_sdk.emission import JOULES_PER_KWH, Emission, Kind, grams
 from carbon_sdk.identity import Identity
 from carbon_sdk.intensity.intensity import Intensity

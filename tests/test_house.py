@@ -14,11 +14,11 @@ PROVIDERS = ROOT / "providers" / "carbon_sdk_providers"
 
 STATIONS = ["meters", "cpu", "sampler", "spans", "intensity", "emission", "sinks"]
 DOORS = {
-    "meters": "carbon_sdk.meters.meter",
-    "cpu": "carbon_sdk.cpu.clock",
-    "spans": "carbon_sdk.spans.span",
-    "intensity": "carbon_sdk.intensity.intensity",
-    "sinks": "carbon_sdk.sinks.sink",
+    "meters": ("carbon_sdk.meters.meter",),
+    "cpu": ("carbon_sdk.cpu.clock", "carbon_sdk.cpu.accounts"),  # who only books the accounts loads no event loop
+    "spans": ("carbon_sdk.spans.span",),
+    "intensity": ("carbon_sdk.intensity.intensity",),
+    "sinks": ("carbon_sdk.sinks.sink",),
 }
 WIRING = {"carbon.py", "doctor.py", "verbs.py", "line.py", "statement.py"}
 COLLECTOR_SEES = (
@@ -70,7 +70,7 @@ def test_downstream_imports_upstream_and_only_through_doors(path: Path) -> None:
             continue
         assert STATIONS.index(other) < STATIONS.index(own), f"{relative} looks back at {module}"
         if other in DOORS:
-            assert module == DOORS[other], f"{relative} enters {other} past its door: {module}"
+            assert module in DOORS[other], f"{relative} enters {other} past its door: {module}"
 
 
 @pytest.mark.parametrize("path", files(SDK / "meters") + files(SDK / "intensity"), ids=name_of)

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from carbon_sdk.command.prices import Prices
 from carbon_sdk.command.program import Program
-from carbon_sdk.cpu.clock import SDK, Account, Cut, Use
+from carbon_sdk.cpu.accounts import SDK, Account, Cut, Use
 from carbon_sdk.emission import Emission
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.identity import identify

@@ -4,18 +4,15 @@ Nobody is asked over the network unless a provider is set; then that is done in 
 never waits for it.
 """
 
-import asyncio
 import threading
-from dataclasses import replace
 from types import TracebackType
+from typing import Any
 
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.log import Log
 from carbon_sdk.settings import Settings
 
-ASK_SECONDS = 15.0
-"""How often the chain is asked; its cache decides when a source is."""
 LAST_PRICE_SECONDS = 2.0
 """How long the end waits for a first answer before it takes the bundled average."""
 
@@ -36,8 +33,8 @@ class Prices:
         self._place = place
         self._latest: Intensity | None = None
         self._answered = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping: asyncio.Event | None = None
+        self._asking: Any = None
+        self._closed = False
         self._live = settings.provider_order != (YearlyAverages.name,)
         if self._live:
             threading.Thread(target=self._run, name="carbon_sdk prices", daemon=True).start()
@@ -57,11 +54,9 @@ class Prices:
 
     def close(self) -> None:
         """Ask no more; a second call does nothing."""
-        if self._loop is not None and self._stopping is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._stopping.set)
-            except RuntimeError:  # it has ended by itself
-                return
+        self._closed = True
+        if self._asking is not None:
+            self._asking.stop()
 
     def __enter__(self) -> "Prices":
         return self
@@ -73,21 +68,16 @@ class Prices:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._ask())
+            from carbon_sdk.command.asking import Asking  # noqa: PLC0415  # half a second that only a provider is worth
+
+            self._asking = Asking(self._settings, self._place, self._log, self._answer)
+            if self._closed:
+                self._asking.stop()
+            self._asking.run()
         except Exception as exc:  # no provider ends the command, whatever it raises: the average serves
             self._log.fault("intensity", exc, remedy="the bundled average serves")
             self._answered.set()
 
-    async def _ask(self) -> None:
-        from carbon_sdk.assembly import intensity_chain  # noqa: PLC0415  # half a second that only a provider is worth
-
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        settings = replace(self._settings, cloud_metadata=False)  # the place is known as well as it will be
-        async with intensity_chain(settings, self._log) as (chain, _):
-            while not self._stopping.is_set():
-                self._latest = await chain.intensity(self._place)
-                self._answered.set()
-                try:
-                    await asyncio.wait_for(self._stopping.wait(), ASK_SECONDS)
-                except TimeoutError:
-                    continue
+    def _answer(self, price: Intensity) -> None:
+        self._latest = price
+        self._answered.set()

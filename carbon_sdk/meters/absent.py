@@ -2,6 +2,9 @@
 
 from carbon_sdk.errors import MeterError
 
+EXPORTER_SETTING = "CARBON_SDK_EXPORTER_URL"
+"""Named where a meter is absent for want of an exporter's address."""
+
 
 class MeterAbsentError(MeterError):
     """This meter does not serve here.

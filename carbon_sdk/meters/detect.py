@@ -6,10 +6,9 @@ from pathlib import Path
 
 from carbon_sdk.errors import MeterError
 from carbon_sdk.meters import cgroup, hardware
-from carbon_sdk.meters.absent import MeterAbsentError
+from carbon_sdk.meters.absent import EXPORTER_SETTING, MeterAbsentError
 from carbon_sdk.meters.baseline import Baseline
 from carbon_sdk.meters.estimate import Estimate, estimate
-from carbon_sdk.meters.exporter import SETTING, ExporterMeter
 from carbon_sdk.meters.hardware import Hardware
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.modelled import ModelledMeter
@@ -175,8 +174,10 @@ def _began(baseline: Baseline | None) -> tuple[int, float | None] | None:
 
 def _exporter(url: str | None, *, asked_for: bool, procfs: str | Path, psys: bool) -> Meter:
     if url is None:
-        remedy = f"Set {SETTING} to that of node_exporter, Kepler or Scaphandre on this machine"
+        remedy = f"Set {EXPORTER_SETTING} to that of node_exporter, Kepler or Scaphandre on this machine"
         raise MeterAbsentError("no address of an exporter is set", remedy if asked_for else None)
+    from carbon_sdk.meters.exporter import ExporterMeter  # noqa: PLC0415  # HTTP and TLS, which no other meter needs
+
     return ExporterMeter(url, procfs=procfs, psys=psys)
 
 

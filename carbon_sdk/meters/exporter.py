@@ -19,14 +19,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from carbon_sdk.errors import MeterError
-from carbon_sdk.meters.absent import MeterAbsentError
+from carbon_sdk.meters.absent import EXPORTER_SETTING, MeterAbsentError
 from carbon_sdk.meters.counter import difference
 from carbon_sdk.meters.exposition import Exposition, Series, parse
 from carbon_sdk.meters.meter import METHODS, Domain, Method, Reading, Scope
 from carbon_sdk.meters.scope import MachineScope
 from carbon_sdk.meters.worker import StuckError, Worker
 
-SETTING = "CARBON_SDK_EXPORTER_URL"
 MAXIMUM_BODY_BYTES = 4 * 1024 * 1024
 READ_SECONDS = 1.0
 """An exporter on the same machine answers in milliseconds; one that takes this long has no answer for this window."""
@@ -87,7 +86,9 @@ class ExporterMeter:
             found = self._ask()
         except _UNREADABLE as exc:
             self.close()
-            raise MeterAbsentError(f"{self._page.shown}: {_told(exc)}", f"See that {SETTING} is right") from exc
+            raise MeterAbsentError(
+                f"{self._page.shown}: {_told(exc)}", f"See that {EXPORTER_SETTING} is right"
+            ) from exc
         problem = _unfit(found, Path(procfs))
         if problem is not None:
             self.close()
@@ -214,7 +215,8 @@ class _Page:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise MeterAbsentError(
-                f"{SETTING} is no http address", "Write it as http://10.0.0.7:9100/metrics, see docs/kubernetes.md"
+                f"{EXPORTER_SETTING} is no http address",
+                "Write it as http://10.0.0.7:9100/metrics, see docs/kubernetes.md",
             )
         default = http.client.HTTPS_PORT if parts.scheme == "https" else http.client.HTTP_PORT
         self.shown = f"{parts.scheme}://{parts.hostname}:{parts.port or default}{parts.path}"

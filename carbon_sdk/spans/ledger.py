@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
-from carbon_sdk.cpu.clock import Account, Use
+from carbon_sdk.cpu.accounts import Account, Use
 from carbon_sdk.meters.meter import METHODS, Domain, IdlePolicy, IdleRule, Method
 from carbon_sdk.sampler import Energy, Window
 from carbon_sdk.spans.shares import Shares, by_cpu_time, by_gpu_time, idle_by_usage_ratio

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_sdk.cpu.clock import Cut
-from carbon_sdk.meters import exporter as exporter_module
+from carbon_sdk.meters import absent
 from carbon_sdk.meters.absent import MeterAbsentError
 from carbon_sdk.meters.detect import detect
 from carbon_sdk.meters.exporter import MAXIMUM_BODY_BYTES, ExporterMeter
@@ -485,4 +485,4 @@ def test_the_real_node_exporter_without_permission_is_told(
 
     with pytest.raises(MeterAbsentError, match=r"cannot read RAPL itself|no joules that are known"):
         ExporterMeter(url, read_seconds=10.0)
-    assert exporter_module.SETTING == "CARBON_SDK_EXPORTER_URL"
+    assert absent.EXPORTER_SETTING == "CARBON_SDK_EXPORTER_URL"
