@@ -6,11 +6,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from carbon_sdk.cpu.clock import THREAD, Account, Clock, Tally, drive
+from carbon_sdk.cpu.clock import LONG_NS, STALE_NS, THREAD, Account, Clock, Tally, drive
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
 JOB = Account("worker", "job", "job")
@@ -179,6 +182,63 @@ async def test_cpu_outside_spans_does_not_loosen_the_clamp(clock: Clock) -> None
         await driven(clock, work())
 
     assert cpu(clock) == pytest.approx(0.02, rel=0.25)
+
+
+class Hands:
+    """Two clocks that a test moves: the wall's and a thread's, from where the real ones are."""
+
+    def __init__(self) -> None:
+        self.wall_ns = time.monotonic_ns()
+        self.cpu_ns = time.thread_time_ns()
+
+    def use(self, nanoseconds: int, *, waiting_ns: int = 0) -> None:
+        """Use the CPU, and wait for it."""
+        self.cpu_ns += nanoseconds
+        self.wall_ns += nanoseconds + waiting_ns
+
+
+@given(
+    step_ns=st.integers(10_000, 1_000_000),
+    others_ns=st.integers(0, 500_000),
+    every=st.integers(1, 20),
+    waiting_ns=st.integers(LONG_NS, 20_000_000),
+)
+def test_a_step_that_waits_for_its_core_is_charged_little_more_than_it_used(
+    step_ns: int, others_ns: int, every: int, waiting_ns: int
+) -> None:
+    """However long it waits, and however much nobody's work was done before it: at most a reading's age."""
+    count = 40
+
+    def measured() -> int:
+        hands = Hands()
+        clock = Clock(on_error=lambda *_: None, monotonic_ns=lambda: hands.wall_ns, thread_time_ns=lambda: hands.cpu_ns)
+        clock.start()
+        tally = Tally(JOB, clock.touched)
+
+        async def steps() -> None:
+            for number in range(count):
+                hands.use(step_ns, waiting_ns=waiting_ns if number % every == 0 else 0)
+                await asyncio.sleep(0)
+
+        async def nobodys() -> None:
+            for _ in range(count):
+                hands.use(others_ns)
+                await asyncio.sleep(0)
+
+        async def both() -> None:
+            await asyncio.gather(drive(steps(), tally), nobodys())
+
+        try:
+            asyncio.run(both())
+            return tally.total_ns
+        finally:
+            clock.stop()
+
+    with ThreadPoolExecutor(1) as pool:  # its slot goes by these clocks, and ends with it
+        booked_ns = pool.submit(measured).result()
+
+    waits = -(-count // every)
+    assert count * step_ns <= booked_ns <= count * step_ns + waits * STALE_NS
 
 
 async def test_child_tasks_keep_their_names_and_their_owner(clock: Clock) -> None:
