@@ -28,7 +28,8 @@ import sys
 from carbon_sdk.command import program, terminal
 from carbon_sdk.environment import environment
 program.run(sys.argv[1:], environment(), lambda one: terminal.Terminal(one, as_json=True), control_group=False)
-assert not {"aiohttp", "httpx"} & sys.modules.keys(), "nothing was asked over the network"
+loaded = {"aiohttp", "httpx", "http.client", "asyncio", "importlib.metadata"} & sys.modules.keys()
+assert not loaded, f"nothing is asked over the network, and nobody waits for {loaded}"
 """
 WAYS = {"group": [*RUN, "--json", "--"], "tree": [sys.executable, "-c", ALONE]}
 """With a control group where the machine lets us, and without one."""

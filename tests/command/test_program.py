@@ -82,3 +82,12 @@ def test_what_cannot_be_loaded_is_told_and_the_program_goes_on(tmp_path: Path) -
 
     assert process.returncode == 4
     assert told == "carbon-sdk: nothing is measured: OSError: no meter answers\n"
+
+
+def test_little_is_loaded_before_a_program_starts() -> None:
+    """Neither meters nor settings nor what tells."""
+    code = "import sys, carbon_sdk.cli, carbon_sdk.command.verb; print(*sys.modules)"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "carbon_sdk.command.program" in shown
+    assert not {"carbon_sdk.settings", "carbon_sdk.sampler", "carbon_sdk.meters.detect", "json", "logging"} & {*shown}
