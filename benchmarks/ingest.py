@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,7 +33,7 @@ from carbon_sdk.collector.decode import Bounds, decode
 from carbon_sdk.collector.duckdb_store import DuckDBStore
 from carbon_sdk.collector.store import Batch
 from carbon_sdk.emission import Emission
-from carbon_sdk.wire import to_json, to_object
+from carbon_sdk.wire import to_columns, to_json
 
 RECORDS = 500
 SERVICES, INSTANCES, MINUTES = 16, 64, 30
@@ -43,7 +43,6 @@ HISTORY, HISTORY_DAYS = "history", 29
 """Project and days of the records that are there before the first run."""
 AT_ONCE = 32
 """Batches of them under way together."""
-FIELDS = tuple(Emission.__dataclass_fields__)
 
 
 @dataclass(slots=True)
@@ -112,16 +111,6 @@ def emissions(instance: int, minute: int, start: datetime) -> list[Emission]:
     return made
 
 
-def as_columns(batch: Sequence[Emission]) -> bytes:
-    """The columnar form: what is equal in all rows once."""
-    rows = [to_object(one) for one in batch]
-    columns: dict[str, object] = {}
-    for name in FIELDS:
-        values = [row[name] for row in rows]
-        columns[name] = values[0] if all(value == values[0] for value in values) and name != "sequence" else values
-    return json.dumps(columns, separators=(",", ":")).encode()
-
-
 def bodies(form: str) -> tuple[list[bytes], str, str]:
     """Bodies in the order of their minutes, with Content-Type and Content-Encoding."""
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
@@ -130,14 +119,18 @@ def bodies(form: str) -> tuple[list[bytes], str, str]:
         made = [gzip.compress(f"[{','.join(map(to_json, batch))}]".encode(), 6) for batch in batches]
         return made, "application/json", "gzip"
     packer = zstandard.ZstdCompressor(level=3)
-    return [packer.compress(as_columns(batch)) for batch in batches], "application/vnd.carbon-sdk.columns+json", "zstd"
+    return (
+        [packer.compress(to_columns(batch).encode()) for batch in batches],
+        "application/vnd.carbon-sdk.columns+json",
+        "zstd",
+    )
 
 
 async def remember(folder: Path, records: int) -> None:
     """Put so many records into a store, spread over the last days: each instance's interval, again and again."""
     now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     bounds = Bounds(records=RECORDS, oldest_us=0, newest_us=2**62)
-    first = [decode(as_columns(emissions(one, 0, now)), "columns", bounds) for one in range(INSTANCES)]
+    first = [decode(to_columns(emissions(one, 0, now)).encode(), "columns", bounds) for one in range(INSTANCES)]
     intervals = -(-records // (RECORDS * INSTANCES))
     step = timedelta(days=HISTORY_DAYS) / intervals
     store = DuckDBStore(folder)

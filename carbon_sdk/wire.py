@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -54,20 +54,41 @@ def utc_moment(text: str) -> datetime:
 
 def to_object(emission: Emission) -> dict[str, Any]:
     """The record as a JSON-ready object."""
-    record: dict[str, Any] = {}
-    for name in _FIELDS:
-        value = getattr(emission, name)
-        if isinstance(value, datetime):
-            value = utc_text(value)
-        elif isinstance(value, Mapping):
-            value = dict(value)
-        record[name] = value
-    return record
+    return {name: _plain(getattr(emission, name)) for name in _FIELDS}
 
 
 def to_json(emission: Emission) -> str:
     """The record as one line of JSON."""
     return json.dumps(to_object(emission), allow_nan=False, separators=(",", ":"))
+
+
+def to_columns(emissions: Sequence[Emission]) -> str:
+    """Records as one JSON object of columns, a seventh of their length as single objects.
+
+    A list holds a field's values in order; anything else holds for every record. `sequence` is always a list.
+    """
+    columns: dict[str, Any] = {}
+    for name in _FIELDS:
+        values = [getattr(one, name) for one in emissions]
+        if name != "sequence" and values.count(values[0]) == len(values):
+            columns[name] = _plain(values[0])
+        else:
+            columns[name] = [_plain(value) for value in values]
+    return json.dumps(columns, allow_nan=False, separators=(",", ":"))
+
+
+def objects_of(columns: str | bytes) -> list[dict[str, Any]]:
+    """The records that `to_columns` wrote, each as `to_object` gives it."""
+    decoded: dict[str, Any] = json.loads(columns)
+    records = len(decoded["sequence"])
+    lists = [value if isinstance(value, list) else [value] * records for value in decoded.values()]
+    return [dict(zip(decoded, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return utc_text(value)
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def from_json(text: str | bytes) -> Emission:

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 
 from carbon_sdk.emission import Emission, Kind
 from carbon_sdk.errors import WireError
-from carbon_sdk.wire import NewerSchemaError, from_json, from_object, to_json, to_object, utc_moment, utc_text
+from carbon_sdk.wire import (
+    NewerSchemaError,
+    from_json,
+    from_object,
+    objects_of,
+    to_columns,
+    to_json,
+    to_object,
+    utc_moment,
+    utc_text,
+)
 
 START = datetime(2026, 3, 29, 18, tzinfo=UTC)
 numbers = st.none() | st.floats(0, 1e12)
@@ -54,6 +64,12 @@ records = st.builds(
     units=st.dictionaries(texts, st.floats(0, 1e9), max_size=3),
     release=st.none() | texts,
 )
+
+
+@given(st.lists(records, min_size=1, max_size=5))
+def test_columns_there_and_back_are_the_same_records_in_order(batch: list[Emission]) -> None:
+    """Whether a field is equal in all of them or not."""
+    assert list(map(from_object, objects_of(to_columns(batch)))) == batch
 
 
 @given(records)

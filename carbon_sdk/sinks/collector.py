@@ -15,17 +15,19 @@ from carbon_sdk.errors import SettingsError
 from carbon_sdk.http import HTTP, HTTPError, Reply
 from carbon_sdk.log import Log, to_host
 from carbon_sdk.sinks.spool import Spool, records_of
-from carbon_sdk.wire import to_json
+from carbon_sdk.wire import objects_of, to_columns
 
 SPOOL_BYTES = 64 * 1024 * 1024
-"""About a million records, gzipped."""
+"""About a million records."""
 SENT_AGAIN = frozenset({408, 425, 426, 429})
 """Answers below 500 that may change: too slow, too early, an older collector, too many at once (RFC 9110, RFC 6585)."""
 NEWER_SCHEMA = 426
+UNKNOWN_FORM = 415
+COLUMNS, ARRAY = "application/vnd.carbon-sdk.columns+json", "application/json"
 
 
 class CollectorSink:
-    """Sends batches as gzipped JSON.
+    """Sends batches as gzipped columns; as arrays of records to a collector that is older than those.
 
     Args:
         url: The collector's address, `https://carbon.example.org`.
@@ -42,6 +44,7 @@ class CollectorSink:
         self._token = token
         self._log = log or Log(to_host())
         self._told_dropped = 0
+        self._form = COLUMNS
         self.refused_records = 0
         """Records that the collector will never take."""
 
@@ -68,8 +71,7 @@ class CollectorSink:
 
     async def write(self, emissions: Sequence[Emission], /) -> None:
         """Let a batch wait, and send what waits as far as it goes; what is not sent goes on waiting."""
-        body = gzip.compress(f"[{','.join(map(to_json, emissions))}]".encode(), 6)
-        self._spool.put(body, len(emissions))
+        self._spool.put(gzip.compress(to_columns(emissions).encode(), 6), len(emissions))
         if self._spool.problem is not None:
             self._fault(
                 "spool", self._spool.problem, "records wait in memory; what was not sent is lost when the process ends"
@@ -87,12 +89,14 @@ class CollectorSink:
             self._spool.close()
 
     async def _send_waiting(self) -> None:
-        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        headers = {"content-encoding": "gzip"}
         if self._token is not None:
             headers["authorization"] = f"Bearer {self._token}"
         secrets = () if self._token is None else (self._token,)
         while (waiting := self._spool.oldest()) is not None:
-            name, body = waiting
+            name, columns = waiting
+            body = columns if self._form == COLUMNS else _as_array(columns)
+            headers["content-type"] = self._form
             try:
                 reply = await self._http.send(
                     "POST", self._url, content=body, headers=headers, secrets=secrets, repeatable=True
@@ -101,6 +105,9 @@ class CollectorSink:
                 if exc.kind != "paused":
                     self._fault("away", str(exc), "records wait in the spool")
                 return
+            if reply.status == UNKNOWN_FORM and self._form == COLUMNS:
+                self._form = ARRAY
+                continue
             if reply.status in SENT_AGAIN or reply.status >= 500:
                 older = "the collector is older than this service: update it. " if reply.status == NEWER_SCHEMA else ""
                 self._fault("busy", f"the collector answered {reply.status}", f"{older}Records wait in the spool")
@@ -115,6 +122,11 @@ class CollectorSink:
     def _fault(self, kind: str, problem: str, remedy: str) -> None:
         self._log.fault(f"sink.collector.{kind}", problem, remedy=remedy)
         self._log.flush()
+
+
+def _as_array(columns: bytes) -> bytes:
+    """The same batch as an array of records."""
+    return gzip.compress(json.dumps(objects_of(gzip.decompress(columns)), separators=(",", ":")).encode(), 6)
 
 
 def _refused(reply: Reply, records: int) -> int:

@@ -14,6 +14,7 @@ import pytest
 import respx
 
 from carbon_sdk import Carbon, track
+from carbon_sdk.emission import Emission
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.http import HTTP
 from carbon_sdk.log import Log
@@ -21,6 +22,7 @@ from carbon_sdk.settings import from_environment
 from carbon_sdk.sinks.collector import CollectorSink
 from carbon_sdk.sinks.delivery import CLOSE_SECONDS
 from carbon_sdk.sinks.spool import Spool
+from carbon_sdk.wire import from_object, objects_of
 from tests.collector.service import Collector, emission
 
 pytestmark = pytest.mark.anyio
@@ -85,6 +87,31 @@ async def test_what_an_absent_collector_missed_arrives_once_after_a_restart_of_b
     assert not list((tmp_path / "spool").rglob("*.gz"))
 
 
+async def test_a_collector_that_is_older_than_columns_gets_the_same_records_as_an_array(tmp_path: Path) -> None:
+    """It says 415 once; what waits and what comes later goes as it can be read."""
+    sent = [emission(0), emission(1, units={"images": 2.0}), emission(2, intensity_observed_at=None, joules=7.25)]
+    taken: list[Emission] = []
+    asked: list[str] = []
+
+    def older(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers["content-type"])
+        if asked[-1] != "application/json":
+            return httpx.Response(415)
+        taken.extend(map(from_object, json.loads(gzip.decompress(request.content))))
+        return httpx.Response(200, json={"refused": 0})
+
+    bench = Bench(tmp_path)
+    with respx.mock(using="httpx") as routes:
+        routes.post(f"{ADDRESS}/v1/emissions").mock(side_effect=older)
+        await bench.sink.write(sent[:2])
+        await bench.sink.write(sent[2:])
+        await bench.close()
+
+    assert taken == sent
+    assert asked == ["application/vnd.carbon-sdk.columns+json", "application/json", "application/json"]
+    assert not bench.lines
+
+
 @pytest.mark.parametrize("status", [408, 425, 426, 429, 500, 503])
 async def test_an_answer_that_may_change_keeps_the_batch(tmp_path: Path, status: int) -> None:
     """It is sent again later, and only once more."""
@@ -103,7 +130,7 @@ async def test_an_answer_that_may_change_keeps_the_batch(tmp_path: Path, status:
     await bench.close()
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 415])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
 async def test_an_answer_that_will_not_change_drops_the_batch_counts_it_and_says_why(
     tmp_path: Path, status: int
 ) -> None:
@@ -223,7 +250,7 @@ async def test_closing_takes_its_seconds_at_most_and_leaves_every_record_in_the_
     heir = Spool(tmp_path / "spool", maximum_bytes=10**9)
     names = set()
     while (waiting := heir.oldest()) is not None:
-        names |= {record["name"] for record in json.loads(gzip.decompress(waiting[1]))}
+        names |= {record["name"] for record in objects_of(gzip.decompress(waiting[1]))}
         heir.remove(waiting[0])
     heir.close()
 
