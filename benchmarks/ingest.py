@@ -3,8 +3,8 @@
 The server is pinned to one core and the load to another. Each body is sent under several projects, which makes its
 records new: compressing them anew would cost the client more than they cost the server. Prints one table.
 
-    python benchmarks/ingest.py                                      about two minutes
-    python benchmarks/ingest.py --seconds 300 --history 10000000     the whole table, about twenty minutes
+    python -m benchmarks.ingest                                      about three minutes
+    python -m benchmarks.ingest --seconds 300 --history 10000000     the whole table, about 23 minutes
 """
 
 import argparse
@@ -21,17 +21,14 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
-import pyarrow as pa
 import zstandard
 
-from carbon_sdk.collector.decode import Bounds, decode
-from carbon_sdk.collector.duckdb_store import DuckDBStore
-from carbon_sdk.collector.store import Batch
+from benchmarks.filled import PROJECT, fill
 from carbon_sdk.emission import Emission
 from carbon_sdk.wire import to_columns, to_json
 
@@ -39,10 +36,8 @@ RECORDS = 500
 SERVICES, INSTANCES, MINUTES = 16, 64, 30
 """Each instance has a connection of its own, and one batch in flight at a time, as senders must."""
 SERVER_CORE, LOAD_CORE = 1, 0
-HISTORY, HISTORY_DAYS = "history", 29
-"""Project and days of the records that are there before the first run."""
-AT_ONCE = 32
-"""Batches of them under way together."""
+HISTORY = {f"service-{number:02d}": 15 for number in range(SERVICES)}
+"""Endpoints of the services whose history is there before the first run: ten million records are 29 days of it."""
 
 
 @dataclass(slots=True)
@@ -124,38 +119,6 @@ def bodies(form: str) -> tuple[list[bytes], str, str]:
         "application/vnd.carbon-sdk.columns+json",
         "zstd",
     )
-
-
-async def remember(folder: Path, records: int) -> None:
-    """Put so many records into a store, spread over the last days: each instance's interval, again and again."""
-    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-    bounds = Bounds(records=RECORDS, oldest_us=0, newest_us=2**62)
-    first = [decode(to_columns(emissions(one, 0, now)).encode(), "columns", bounds) for one in range(INSTANCES)]
-    intervals = -(-records // (RECORDS * INSTANCES))
-    step = timedelta(days=HISTORY_DAYS) / intervals
-    store = DuckDBStore(folder)
-    try:
-        for interval in range(intervals):
-            batches = [_moved(one, interval, now - step * (intervals - interval)) for one in first]
-            for at in range(0, INSTANCES, AT_ONCE):
-                await asyncio.gather(*(store.ingest(HISTORY, one) for one in batches[at : at + AT_ONCE]))
-            while store.health().waiting_records > 300_000:
-                await asyncio.sleep(0.05)
-        await store.settled()
-    finally:
-        await store.aclose()
-
-
-def _moved(batch: Batch, interval: int, start: datetime) -> Batch:
-    """The batch as of another interval of the same instance."""
-    sequences = [one + interval * RECORDS for one in batch.sequences]
-    start_us = int(start.timestamp()) // 60 * 60_000_000
-    changed = {"window_start": start_us, "window_end": start_us + 60_000_000}
-    plain = batch.plain
-    for name, moment in changed.items():
-        plain = plain.set_column(plain.schema.get_field_index(name), name, pa.repeat(pa.scalar(moment), RECORDS))
-    plain = plain.set_column(plain.schema.get_field_index("sequence"), "sequence", pa.array(sequences, pa.int64()))
-    return replace(batch, sequences=sequences, plain=plain, outcomes=bytearray(RECORDS), reasons={})
 
 
 class Server:
@@ -261,7 +224,7 @@ class Load:
 async def overview(run: Run, port: int, stop: asyncio.Event) -> None:
     """Ask for the overview of the history once a second."""
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(days=30)
-    period = f"project={HISTORY}&from={start:%Y-%m-%dT%H:%M:%SZ}&to={start + timedelta(days=31):%Y-%m-%dT%H:%M:%SZ}"
+    period = f"project={PROJECT}&from={start:%Y-%m-%dT%H:%M:%SZ}&to={start + timedelta(days=31):%Y-%m-%dT%H:%M:%SZ}"
     url = f"http://localhost:{port}/v1/reports/services?{period}"
     while not stop.is_set():
         started = time.perf_counter()
@@ -308,8 +271,8 @@ async def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="carbon-ingest-"))
     try:
         started = time.perf_counter()
-        await remember(folder, arguments.history)
-        print(f"{arguments.history:,} records there after {time.perf_counter() - started:.0f} s\n")
+        records = fill(folder, arguments.history, HISTORY)
+        print(f"{records:,} records there after {time.perf_counter() - started:.0f} s\n")
         await compare(folder, arguments)
     finally:
         shutil.rmtree(folder)
