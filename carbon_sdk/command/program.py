@@ -102,12 +102,12 @@ class Program:
         self.environment = environment
         self.family = family
         self._group = group
-        entered = group is not None and group.enter()
+        self.started = time.time()
+        self.baseline = Baseline(environment.get("CARBON_SDK_SYSFS_ROOT", "/sys"), procfs_root)
+        entered = group is not None and group.enter()  # what this process uses in it counts as the program's: little
         self._group_fails = not entered
         self.own_cpu_ns = time.process_time_ns()
         """CPU of this process up to the start."""
-        self.started = time.time()
-        self.baseline = Baseline(environment.get("CARBON_SDK_SYSFS_ROOT", "/sys"), procfs_root)
         try:
             self.pid = _spawn(self.words, environment, mask)
         finally:
