@@ -260,11 +260,15 @@ def test_attempts_without_a_good_token_are_slowed_down(start: Start) -> None:
         check=True,
     )
     wrong = {"authorization": "Bearer cst_0123456789ab_" + "A" * 43}
-    answers = [collector.client.get("/v1/projects", headers=wrong) for _ in range(80)]
+    first = answer = collector.client.get("/v1/projects", headers=wrong)
+    for _ in range(2000):  # how many it takes is a matter of the machine's speed
+        if answer.status_code != 401:
+            break
+        answer = collector.client.get("/v1/projects", headers=wrong)
 
-    assert answers[0].status_code == 401
-    assert answers[-1].status_code == 429
-    assert int(answers[-1].headers["retry-after"]) >= 1
+    assert first.status_code == 401
+    assert answer.status_code == 429
+    assert int(answer.headers["retry-after"]) >= 1
     good = {"authorization": f"Bearer {made.stdout.strip()}"}
     assert collector.send([emission(0)], **good)["stored"] == 1
 
