@@ -92,7 +92,7 @@ async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard],
     sums = ", ".join(f"sum({name})" for name in _SUMS)
     whole = source.execute(
         f"select a.project, slot, {account}, {provenance}, sum(records), {sums} from rollup join accounts a "
-        "using (account_id) join provenances p using (provenance_id) where slot < ? group by all",
+        "using (account_id) join provenances p using (provenance_id) where slot < ? group by all order by slot",
         [before],
     )
     ends = 2 + len(ACCOUNT), 2 + len(ACCOUNT) + len(PROVENANCE)
@@ -103,9 +103,21 @@ async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard],
         whole,
         lambda row: (*row[:2], _hash(row, 2, ends[0]), *row[2 : ends[0]], _hash(row, *ends), *row[ends[0] :]),
     )
+    services = source.execute(
+        f"select s.project, slot, service, kind, {provenance}, sum(records), {sums} from service_rollup s "
+        "join provenances p using (provenance_id) where slot < ? group by all order by slot",
+        [before],
+    )
+    await _insert(
+        shards,
+        "service_rollup",
+        ("project", "slot", "service", "kind", "provenance", *PROVENANCE, "records", *_SUMS),
+        services,
+        lambda row: (*row[:4], _hash(row, 4, 4 + len(PROVENANCE)), *row[4:]),
+    )
     counted = source.execute(
         f"select a.project, slot, {account}, unit, sum(amount) from unit_rollup join accounts a using (account_id) "
-        "where slot < ? group by all",
+        "where slot < ? group by all order by slot",
         [before],
     )
     await _insert(
@@ -118,7 +130,7 @@ async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard],
     chosen = source.execute(
         f"select m.project, slot, machine, kind, domain, {provenance}, "
         f"{', '.join(f'sum({name})' for name in _CHOSEN)} from machine_rollup join machines m using (machine_id) "
-        "join provenances p using (provenance_id) where slot < ? group by all",
+        "join provenances p using (provenance_id) where slot < ? group by all order by slot",
         [before],
     )
     await _insert(

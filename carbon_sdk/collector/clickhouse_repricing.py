@@ -126,7 +126,7 @@ async def second_price(shard: Shard, project: str, instance: str, sequence: int)
     told = await shard.rows(f"select made_us, source from repricings where repricing_id = {number} limit 1")
     slots = await slots_of(shard, slot, slot + SLOT_SECONDS)
     of_key = f"project = {literal(project)} and account = {account} and provenance = {provenance}"
-    inner = clickhouse_sums.process(slots, _MEASURES, (), of_key)
+    inner = clickhouse_sums.process(slots, _MEASURES, ("account",), of_key)
     joules = await shard.value(f"select sum(v_energy_joules) from ({inner})")
     if not joules or new_g is None or not told:
         return None

@@ -3,7 +3,8 @@
 Every table is a ReplacingMergeTree, so that writing the same again changes nothing:
 
 * **records** by (project, slot, machine, instance, sequence): what two collectors both wrote is one record.
-* **rollup**, **unit_rollup** by slot and account: of several sums of one key, that of the most records is the whole.
+* **rollup**, **unit_rollup** by slot and account, **service_rollup** by slot and service: of several sums of one key,
+  that of the most records is the whole.
 * **machine_rollup** likewise, chosen anew as a whole for a machine and a slot; `version` counts the copies looked at.
 * **repriced**: of a slot and account, what it weighs by the newest repricing; **repricings** and **prices** tell whose.
 * **intensities**: the newest price that each service has seen, filled by a view as records come.
@@ -75,6 +76,10 @@ def _version_1(major: int, engine: "Engines") -> tuple[str, ...]:
         {provenance}, records UInt64, {sums})
         {engine("rollup", "records")} partition by {_MONTH_PARTITION}
         order by (project, slot, account, provenance) {engine.settings}""",
+        f"""create table if not exists service_rollup ({project}, slot Int64, service {types.text}, kind {types.text},
+        provenance Int64, {provenance}, records UInt64, {sums})
+        {engine("service_rollup", "records")} partition by {_MONTH_PARTITION}
+        order by (project, slot, service, kind, provenance) {engine.settings}""",
         f"""create table if not exists unit_rollup ({project}, slot Int64, account Int64, {account}, unit String,
         amount Float64, records UInt64)
         {engine("unit_rollup", "records")} partition by {_MONTH_PARTITION}

@@ -17,6 +17,10 @@ CELL_US = 60_000_000
 """The machine book is chosen minute by minute, as in the embedded store."""
 
 
+OF_SERVICES = frozenset({"project", "service", "kind", "provenance", *PROVENANCE})
+"""What the roll-up without endpoints and names knows."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slots:
     """Some quarters of an hour.
@@ -75,14 +79,15 @@ def process(slots: Slots, measures: Sequence[Measure], texts: Sequence[str], whe
     Args:
         slots: Which.
         measures: What of.
-        texts: Which of the account's and the provenance's texts.
-        where: SQL over the columns of `rollup` and `records` alike.
+        texts: Which of the account's and the provenance's texts; the smallest roll-up that has them is read.
+        where: SQL over the project and these texts.
     """
     keys = f"slot, {_quoted(texts)}" if texts else "slot"
+    table = "service_rollup" if OF_SERVICES.issuperset(texts) else "rollup"
     unpriced = "toFloat64(null) as by_g"
     nothing = ", ".join(f"toFloat64(null) as v_{one.name}" for one in measures)
     return (
-        f"select {keys}, {_values(measures, kept=True)}, {unpriced} from rollup final "
+        f"select {keys}, {_values(measures, kept=True)}, {unpriced} from {table} final "
         f"where {slots.closed} and {where} "
         f"union all "
         f"select {keys}, {_values(measures, kept=False)}, {unpriced} from records final "
@@ -165,15 +170,16 @@ def roll(slots: Sequence[int]) -> tuple[str, ...]:
     end = max(slots) + SLOT_SECONDS
     only = Slots(start=min(slots), end=end, rolled_until=end, late=tuple(slots))
     inside = f"slot in ({_listed(slots)})"
-    account, provenance = f"account, {_quoted(ACCOUNT)}", f"provenance, {_quoted(PROVENANCE)}"
-    keys = f"project, slot, {account}, {provenance}"
-    names = [one.name for one in PROCESS_MEASURES]
-    sums = ", ".join(
+    names = _quoted(one.name for one in PROCESS_MEASURES)
+    fresh = ", ".join(
         f"toUInt64(sum({one.expression}))" if one.name == "records" else f"toFloat64(sum({one.expression}))"
         for one in PROCESS_MEASURES
     )
-    machine_keys = f"project, slot, machine, kind, domain, {provenance}"
+    kept = ", ".join(f"sum(`{one.name}`)" for one in PROCESS_MEASURES)
     chosen = ", ".join(f"sum({one.expression})" for one in MACHINE_MEASURES)
+    account, provenance = f"account, {_quoted(ACCOUNT)}", f"provenance, {_quoted(PROVENANCE)}"
+    any_account, any_provenance = f"account, {_any(ACCOUNT)}", f"provenance, {_any(PROVENANCE)}"
+    service_keys, machine_keys = "project, slot, service, kind", "project, slot, machine, kind, domain"
     copies = f"""
         select project, machine, slot, uniqExact((instance, sequence)) as version from (
             select project, machine, instance, sequence, intDiv(assumeNotNull(window_start), 1000000) as begun,
@@ -185,17 +191,26 @@ def roll(slots: Sequence[int]) -> tuple[str, ...]:
         ) group by project, machine, slot
     """
     return (
-        f"insert into rollup ({keys}, {_quoted(names)}) select {keys}, {sums} from records final "
-        f"where {inside} and machine_book = 0 group by {keys}",
+        f"insert into rollup (project, slot, {account}, {provenance}, {names}) "
+        f"select project, slot, {any_account}, {any_provenance}, {fresh} from records final "
+        f"where {inside} and machine_book = 0 group by project, slot, account, provenance",
+        f"insert into service_rollup ({service_keys}, {provenance}, {names}) "
+        f"select {service_keys}, {any_provenance}, {kept} from rollup final "
+        f"where {inside} group by {service_keys}, provenance",
         f"insert into unit_rollup (project, slot, {account}, unit, amount, records) "
-        f"select project, slot, {account}, unit, sum(amount), count() from records final "
+        f"select project, slot, {any_account}, unit, sum(amount), count() from records final "
         f"array join unit_names as unit, unit_amounts as amount where {inside} and machine_book = 0 "
-        f"group by project, slot, {account}, unit",
-        f"insert into machine_rollup ({machine_keys}, {_quoted(one.name for one in MACHINE_MEASURES)}, version) "
-        f"select {machine_keys}, {chosen}, any(version) "
+        f"group by project, slot, account, unit",
+        f"insert into machine_rollup ({machine_keys}, {provenance}, {_quoted(one.name for one in MACHINE_MEASURES)}, "
+        f"version) select {machine_keys}, {any_provenance}, {chosen}, any(version) "
         f"from ({_chosen(only, '1')}) as c all inner join ({copies}) as v using (project, machine, slot) "
-        f"where {inside} group by {machine_keys}",
+        f"where {inside} group by {machine_keys}, provenance",
     )
+
+
+def _any(names: Iterable[str]) -> str:
+    """Texts that their number stands for."""
+    return ", ".join(f"any(`{name}`)" for name in names)
 
 
 def in_words(values: Iterable[str]) -> str:
