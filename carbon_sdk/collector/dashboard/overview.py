@@ -17,25 +17,25 @@ from carbon_sdk.collector.dashboard.sheet import SERVED
 from carbon_sdk.collector.dashboard.visit import Visit
 from carbon_sdk.collector.figure import Figure
 from carbon_sdk.collector.folding import folded
+from carbon_sdk.collector.report import Dimension
 from carbon_sdk.collector.store import Store
 
 MOST_ENDPOINTS = 8
 MOST_CHAINS = 5
+GROUND: tuple[Dimension, ...] = ("zone", "intensity_source", "intensity_quality")
 COLUMNS = (sheet.CO2E, sheet.ENERGY, sheet.REQUESTS, sheet.CO2E_EACH, sheet.INTENSITY)
 
 
 async def overview(visit: Visit, store: Store) -> dict[str, Any]:
     """What the template `overview.html` shows."""
     async with asyncio.TaskGroup() as tasks:
-        total = tasks.create_task(store.figures(visit.query()))
-        services = tasks.create_task(store.figures(visit.query("service")))
+        grounds = tasks.create_task(store.figures(visit.query("service", *GROUND)))
         ways = tasks.create_task(store.figures(visit.query(*ROOT, *STEP, filters={"kind": SERVED}, only=sheet.SHOWN)))
-        zones = tasks.create_task(store.figures(visit.query("zone", "intensity_source", "intensity_quality")))
         now = tasks.create_task(store.figures(_now(visit)))
         before = tasks.create_task(store.figures(visit.query(period=visit.period.earlier(visit.now))))
-    if not total.result():
+    if not grounds.result():
         return {"nothing": True}
-    whole = total.result()[0]
+    (whole,), services, zones = (folded(grounds.result(), by) for by in ((), ("service",), GROUND))
     endpoints, roots = (folded(ways.result(), by) for by in (STEP, ROOT))
     whole_g = sheet.grams_of(whole)
     facts = total_facts(whole, visit.link("records"))
@@ -47,11 +47,11 @@ async def overview(visit: Visit, store: Store) -> dict[str, Any]:
         "compare": visit.link("compare"),
         "tiles": tiles_of(whole),
         "chart": chart_of(visit, {}),
-        "services": _services(visit, services.result(), whole_g),
+        "services": _services(visit, services, whole_g),
         "endpoints": _endpoints(visit, endpoints, whole_g),
         "endpoint_count": len(endpoints),
         "chains": most_costly(visit, roots, whole_g, MOST_CHAINS) if followed(ways.result()) else None,
-        "zones": _zones(visit, zones.result(), whole_g),
+        "zones": _zones(visit, zones, whole_g),
         "qualities": list(whole.quality.items()),
     }
 
@@ -66,7 +66,7 @@ def _now(visit: Visit) -> Any:
         zone=present.zone,
         preset=None,
     )
-    return visit.query("zone", "intensity_source", "intensity_quality", period=recent, series=True)
+    return visit.query(*GROUND, period=recent, series=True)
 
 
 def _services(visit: Visit, figures: Any, whole_g: float | None) -> sheet.Sheet:
