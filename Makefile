@@ -1,5 +1,5 @@
 # make demo   sets up .venv and shows what each endpoint of an example service emits
-# make quickstart   runs a collector and two services that deliver to it
+# make quickstart   runs a collector and three services that deliver to it
 # make test   installs what the tests need and runs them all
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)

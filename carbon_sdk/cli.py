@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command="demo")
 
     quickstart = commands.add_parser(
-        "quickstart", help="run a collector and two services that deliver to it, and show what it knows"
+        "quickstart", help="run a collector and three services that deliver to it, and show what it knows"
     )
     quickstart.add_argument("--seconds", type=float, help="how long to send traffic (until Ctrl-C)")
     quickstart.add_argument("--json", action="store_true", help="print one JSON object at the end")

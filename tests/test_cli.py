@@ -130,13 +130,13 @@ def test_the_collectors_words_reach_the_collector(capsys: pytest.CaptureFixture[
     assert "serve" in capsys.readouterr().out
 
 
-def test_the_quick_start_shows_what_two_services_delivered(capfd: pytest.CaptureFixture[str]) -> None:
-    """One command: a collector, two services, traffic, and a first total of each."""
+def test_the_quick_start_shows_what_three_services_delivered(capfd: pytest.CaptureFixture[str]) -> None:
+    """One command: a collector, three services, traffic, and a first total of each."""
     assert main(["quickstart", "--seconds", "2", "--port", "0", "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
 
     assert told["collector"].startswith("http://127.0.0.1:")
-    assert sorted(row["service"] for row in told["services"]) == ["billing", "shop"]
+    assert sorted(row["service"] for row in told["services"]) == ["billing", "mail", "shop"]
     for row in told["services"]:
         assert row["requests"] > 0
         assert row["energy_joules"] > 0.0
@@ -171,7 +171,7 @@ def test_a_sigterm_leaves_none_of_their_processes_behind(words: list[str], tmp_p
         stdout=subprocess.DEVNULL,
     )
     above = psutil.Process(running.pid)
-    wanted = 3 if "quickstart" in words else 1
+    wanted = 4 if "quickstart" in words else 1
     while len(children := above.children(recursive=True)) < wanted or not all(_listens(one) for one in children):
         assert running.poll() is None
         time.sleep(0.1)

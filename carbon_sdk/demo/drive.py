@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -119,17 +119,19 @@ def start_service(port: int, environ: Mapping[str, str], *, apart: bool = False)
     )
 
 
-async def send_traffic(port: int, seconds: float | None, service: "subprocess.Popen[str]") -> None:
+async def send_traffic(
+    port: int, seconds: float | None, service: "subprocess.Popen[str]", paths: Sequence[str] = PATHS
+) -> None:
     """Visit every path of the service for some seconds, or until cancelled when None."""
+    await until_up(port, service)
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10.0) as client:
-        await _until_up(client, service)
         loop = asyncio.get_running_loop()
         end = math.inf if seconds is None else loop.time() + seconds
 
         async def visitor(number: int) -> None:
             turn = number
             while loop.time() < end:
-                reply = await client.get(PATHS[turn % len(PATHS)])
+                reply = await client.get(paths[turn % len(paths)])
                 reply.raise_for_status()
                 turn += 1
 
@@ -138,8 +140,14 @@ async def send_traffic(port: int, seconds: float | None, service: "subprocess.Po
                 tasks.create_task(visitor(number))
 
 
-async def _until_up(client: httpx.AsyncClient, service: "subprocess.Popen[str]") -> None:
-    async with asyncio.timeout(START_SECONDS):
+async def until_up(port: int, service: "subprocess.Popen[str]") -> None:
+    """Wait until the service answers.
+
+    Raises:
+        TimeoutError: It ended, or did not answer within half a minute.
+    """
+    url = f"http://127.0.0.1:{port}"
+    async with asyncio.timeout(START_SECONDS), httpx.AsyncClient(base_url=url, timeout=10.0) as client:
         while service.poll() is None:
             with contextlib.suppress(httpx.TransportError):
                 await client.get("/wait")

@@ -1,4 +1,6 @@
-"""The quick start: a collector and two services that deliver to it, all on this machine, and what it then knows.
+"""The quick start: a collector and three services that deliver to it, all on this machine, and what it then knows.
+
+An order in the first service is passed on to the second, and by that to the third.
 
 Needs the extras `demo` and `collector`.
 """
@@ -6,6 +8,7 @@ Needs the extras `demo` and `collector`.
 import asyncio
 import contextlib
 import json
+import secrets
 import signal
 import subprocess
 import sys
@@ -20,9 +23,17 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from carbon_sdk.demo.drive import START_SECONDS, free_port, send_traffic, sigterm_as_interrupt, start_service
+from carbon_sdk.demo.drive import (
+    PATHS,
+    START_SECONDS,
+    free_port,
+    send_traffic,
+    sigterm_as_interrupt,
+    start_service,
+    until_up,
+)
 
-SERVICES = ("shop", "billing")
+SERVICES = ("shop", "billing", "mail")
 EMIT_SECONDS = 2.0
 UNTIL = "Traffic goes on until Ctrl-C."
 QUARTER = timedelta(minutes=15)
@@ -100,10 +111,14 @@ def _collector(folder: Path, port: int, environ: Mapping[str, str]) -> Iterator[
 def _services(address: str, folder: str, environ: Mapping[str, str]) -> Iterator[dict[int, "subprocess.Popen[str]"]]:
     """The demo's service once for each name, by port."""
     running: dict[int, subprocess.Popen[str]] = {}
+    trust = {"CARBON_SDK_PROPAGATE_TO": "127.0.0.1", "CARBON_SDK_BAGGAGE_SECRETS": secrets.token_hex(16)}
+    called: dict[str, str] = {}
     try:
-        for name in SERVICES:
+        for name in reversed(SERVICES):
             port = free_port()
             settings = {
+                **trust,
+                **called,
                 "CARBON_SDK_SINKS": "collector",
                 "CARBON_SDK_COLLECTOR_URL": address,
                 "CARBON_SDK_STATE_DIR": folder,
@@ -112,6 +127,7 @@ def _services(address: str, folder: str, environ: Mapping[str, str]) -> Iterator
                 "CARBON_SDK_SERVICE": name,
             }
             running[port] = start_service(port, {**environ, **settings}, apart=True)
+            called = {"DEMO_CALLED": f"http://127.0.0.1:{port}/order"}
         yield running
     finally:
         _stop(running)
@@ -127,9 +143,12 @@ def _stop(running: Mapping[int, "subprocess.Popen[str]"]) -> None:
 
 
 async def _traffic(running: Mapping[int, "subprocess.Popen[str]"], seconds: float | None) -> None:
+    first = list(running)[-1]
+    await asyncio.gather(*(until_up(port, process) for port, process in running.items()))  # before orders are passed on
     async with asyncio.TaskGroup() as tasks:
         for port, process in running.items():
-            tasks.create_task(send_traffic(port, seconds, process))
+            paths = (*PATHS, "/order") if port == first else PATHS
+            tasks.create_task(send_traffic(port, seconds, process, paths))
 
 
 async def _until_interrupted(running: Mapping[int, "subprocess.Popen[str]"], say: Callable[[], None]) -> None:

@@ -5,18 +5,26 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+import httpx
+from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from carbon_sdk import CarbonMiddleware, track
 from carbon_sdk.carbon import default
+from carbon_sdk.environment import environment
+from carbon_sdk.integrations.httpx import instrument
+
+CALLED = environment().get("DEMO_CALLED")
+"""The address that an order is passed on to; None: it ends here."""
 
 
 @asynccontextmanager
-async def read_once(_: FastAPI) -> AsyncIterator[None]:
+async def read_once(app: FastAPI) -> AsyncIterator[None]:
     """Serve from the meters' first reading on: on a busy machine all of a short demo could lie before it."""
     await asyncio.to_thread(default().wait_ready)
-    yield
+    async with instrument(httpx.AsyncClient(timeout=10.0, trust_env=False)) as client:
+        app.state.client = client
+        yield
 
 
 app = FastAPI(title="carbon_sdk demo", lifespan=read_once)
@@ -63,6 +71,16 @@ async def fan_out() -> dict[str, int]:
     async with asyncio.TaskGroup() as tasks:
         parts = [tasks.create_task(part()) for _ in range(4)]
     return {"rounds": sum(task.result() for task in parts) + await asyncio.to_thread(compute, 2)}
+
+
+@app.get("/order")
+async def order(request: Request) -> dict[str, str]:
+    """Computes, then calls the next service, which learns on whose behalf."""
+    compute(3)
+    if CALLED is None:
+        return {"order": "taken"}
+    (await request.app.state.client.get(CALLED)).raise_for_status()
+    return {"order": "passed on"}
 
 
 @app.get("/stream")

@@ -91,7 +91,7 @@ def reasons(name: str, whole: Figure, service: Figure, parts: Sequence[Figure]) 
     if own_g and len(parts) > 1:
         most = sheet.ranked(parts)[0]
         what = "its own code, outside nested spans" if most.key["name"] == name else f"the span “{most.key['name']}”"
-        told.append(f"{percent((sheet.grams_of(most) or 0.0) / own_g)} of that is {what}.")
+        told.append(f"{percent((sheet.grams_of(most) or 0.0) / own_g)} of its emissions is {what}.")
     return told
 
 

@@ -39,7 +39,8 @@ async def overview(visit: Visit, store: Store) -> dict[str, Any]:
     endpoints, roots = (folded(ways.result(), by) for by in (STEP, ROOT))
     whole_g = sheet.grams_of(whole)
     facts = total_facts(whole, visit.link("records"))
-    trends = trends_of(before.result()[0], whole) if before.result() else {}
+    covered = visit.held is not None and visit.held.first <= visit.period.earlier(visit.now).start
+    trends = trends_of(before.result()[0], whole) if before.result() and covered else {}
     latest = intensity_fact(now.result(), visit.period.zone, visit.link("records", period="1h"))
     return {
         "facts": [*facts, latest],

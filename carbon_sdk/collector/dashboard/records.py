@@ -47,6 +47,7 @@ def _record(visit: Visit, record: Mapping[str, Any]) -> dict[str, Any]:
         "root": record["root"],
         "name": "" if record["name"] == record["root"] else record["name"],
         "kind": record["kind"],
+        "origin": f"{record['origin_endpoint']} of {record['origin_service']}" if record["origin_service"] else "",
         "requests": count(record["requests"]),
         "cpu": quantity(record["cpu_seconds"], SECONDS),
         "energy": quantity(record["energy_joules"], JOULES),
