@@ -222,6 +222,7 @@ def test_a_day_is_one_day_in_axis_note_table_file_and_answer(visit: Visit, compa
     )
     energy = next(panel for panel in series["panels"] if panel["title"] == "Energy")
     joules = energy["values"][at] * {"Wh": 3.6e3, "kWh": 3.6e6}[energy["unit"]]
+    page.locator(".u-over").first.scroll_into_view_if_needed()
     box = page.locator(".u-over").first.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * (at + 0.5) / len(series["names"]), box["y"] + 20)

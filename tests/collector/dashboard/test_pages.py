@@ -64,6 +64,14 @@ def test_the_overview_says_what_the_api_says(company: Collector) -> None:
     assert "model · static" in page
 
 
+def test_a_trend_is_told_only_against_a_time_that_has_records(company: Collector) -> None:
+    """The company has nine days: yesterday can be compared with the day before, this week not with the last one."""
+    day, week = (company.client.get("/dashboard/", params={"period": period}).text for period in ("24h", "7d"))
+
+    assert "against the time before" in day
+    assert "against the time before" not in week
+
+
 def test_the_records_behind_a_figure_are_its_records(company: Collector) -> None:
     """All pages of them add up to the figure, and the files hold the same."""
     page = company.client.get(f"/dashboard/endpoint?{ENDPOINT}").text

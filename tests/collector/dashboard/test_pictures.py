@@ -117,7 +117,7 @@ def test_an_endpoint_is_heavy_or_busy_and_the_page_says_which() -> None:
     told = " ".join(reasons("POST /x", heavy, service, parts))
     assert "60 % of what its service emits" in told
     assert "60.0 times the mean" in told
-    assert "75 % of that is the span “render”" in told
+    assert "75 % of its emissions is the span “render”" in told
     assert "light" in " ".join(reasons("GET /y", busy, service, []))
 
 

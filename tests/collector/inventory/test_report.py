@@ -176,6 +176,18 @@ def test_the_sci_of_a_service_takes_in_what_its_spans_used(start: Start) -> None
     assert endpoint["sci_g_per_request"] == pytest.approx(2.0)
 
 
+def test_the_gap_of_an_interval_counts_once_however_many_accounts_tell_it(start: Start) -> None:
+    """Two seconds were not read; an endpoint and the background both say so, each with its own CPU."""
+    collector = start()
+    when = TODAY - timedelta(hours=5)
+    gap: dict[str, Any] = {"window_start": when, "gap_seconds": 2.0, "gap_cpu_seconds": 0.25}
+    background: dict[str, Any] = {"kind": "background", "root": "background", "name": "background", "requests": 0}
+    collector.send([emission(0, **gap), emission(1, **gap, **background)])
+    (told,) = json.loads(made(collector.folder, "--format", "json"))["gaps"]
+
+    assert (told["gap_seconds"], told["gap_cpu_seconds"]) == (2.0, 0.5)
+
+
 def test_a_price_by_measured_history_stands_beside_the_first(start: Start) -> None:
     """Only where the rules allow; old and new are both told, and the dashboard tells them too."""
     collector = start()
