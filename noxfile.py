@@ -67,6 +67,15 @@ def clickhouse(session: nox.Session) -> None:
     session.run("pytest", *CONTRACT, "-k", "clickhouse or two_collectors", env={"CLICKHOUSE": "chdb"})
 
 
+@nox.session(python=PYTHONS)
+def accuracy(session: nox.Session) -> None:
+    """The tables of how exact the CPU account is, alone and with the other cores busy; on a quiet machine."""
+    session.install("--editable", ".[all]")
+    for how in ([], ["--loop", "uvloop"], *([["--eager"]] if session.python != "3.11" else [])):
+        for others in ([], ["--busy"]):
+            session.run("python", "benchmarks/accuracy.py", *how, *others, *session.posargs)
+
+
 @nox.session(python=False)
 def full(session: nox.Session) -> None:
     """All of it."""

@@ -1,6 +1,6 @@
 """Every foreign name that we wrap, in one list: where work is handed to a thread or to the loop, where a child starts.
 
-- `ThreadPoolExecutor.submit`, `threading.Thread.start`, anyio's `run_sync_in_worker_thread`;
+- `ThreadPoolExecutor.submit`, `threading.Thread.start`, anyio's `run_sync_in_worker_thread` and `TaskGroup._spawn`;
 - `get_task_factory` and `set_task_factory` of the classes of loops that are followed;
 - of asyncio's loops `call_at`, through which `call_later` goes, of uvloop's `call_later`, through which `call_at` goes;
   of both `call_soon_threadsafe`, `add_reader`, `add_writer`. Not `call_soon`: each step of a task passes through it;
@@ -28,11 +28,13 @@ from typing import Any
 
 from carbon_sdk.cpu import children
 from carbon_sdk.cpu.driver import THREAD, Owner, current
-from carbon_sdk.cpu.tasks import TaskFactory
+from carbon_sdk.cpu.tasks import TaskFactory, followed
 
 ALARMS = frozenset(("asyncio.futures", "asyncio.timeouts", "anyio._backends._asyncio"))
 """Modules whose timers wake or cancel somebody and do no work: those of sleeps, time limits and cancel scopes."""
 
+EAGER_CODE = getattr(getattr(asyncio, "eager_task_factory", None), "__code__", None)
+"""By which anyio knows asyncio's factory of eager tasks. Python 3.12."""
 _wrapped: set[str] = set()
 _factories: dict[type, tuple[Callable[[Any], Any], Callable[[Any, Any], None]]] = {}
 
@@ -119,6 +121,39 @@ def _wrap_anyio(backend: Any) -> None:
         return await run_sync(kind, func if owner is None else bound(func, owner), *args, **kwargs)
 
     cls.run_sync_in_worker_thread = classmethod(run_sync_bound)
+    if EAGER_CODE is not None:
+        _wrap_spawning(backend.TaskGroup)
+
+
+def _wrap_spawning(cls: Any) -> None:
+    """A group makes its tasks by itself where the loop's factory is asyncio's eager one, past every factory."""
+    spawn = cls._spawn
+
+    @functools.wraps(spawn)
+    def spawn_followed(self: Any, work: Any, *args: Any, **options: Any) -> Any:
+        owner = current()
+        if owner is not None:
+            factory = asyncio.get_running_loop().get_task_factory()
+            if getattr(factory, "__code__", None) is EAGER_CODE:
+                try:
+                    work = followed(work, owner) if asyncio.iscoroutine(work) else _following(work, owner)
+                except Exception as exc:
+                    if not owner.spoil("cpu.tasks", exc):
+                        raise
+        return spawn(self, work, *args, **options)
+
+    cls._spawn = spawn_followed
+
+
+def _following(function: Callable[..., Any], owner: Owner) -> Callable[..., Any]:
+    """What older versions of anyio hand over: a function that gives the coroutine."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **options: Any) -> Any:
+        coro = function(*args, **options)
+        return followed(coro, owner) if asyncio.iscoroutine(coro) else coro
+
+    return call
 
 
 def follow_tasks(loop: asyncio.AbstractEventLoop) -> TaskFactory:

@@ -231,6 +231,38 @@ def test_eager_tasks_are_not_counted_twice(book: Book, loop: Loop, when: str) ->
         assert seconds[f"level {number}"] == pytest.approx(0.015, rel=0.15)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
+@pytest.mark.parametrize("when", ["before us", "after us"])
+def test_an_anyio_group_of_eager_tasks_is_followed(book: Book, when: str) -> None:
+    """anyio makes such tasks past the loop's factory; their names stay the application's."""
+    eager: Any = asyncio.eager_task_factory  # type: ignore[attr-defined]
+    names: list[str] = []
+
+    async def child() -> None:
+        task: Any = asyncio.current_task()
+        names.append(task.get_coro().__qualname__ + task.get_name())
+        await later(book, 0.01)
+
+    async def work() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            group.start_soon(child)
+
+    async def main() -> None:
+        if when == "before us":
+            asyncio.get_running_loop().set_task_factory(eager)
+        book.clock.follow_loop()
+        asyncio.get_running_loop().set_task_factory(eager)
+        await work()
+        await book.span(work())
+
+    with asyncio.Runner() as runner:
+        runner.run(main())
+
+    assert book.seconds()["job"] == pytest.approx(book.burned_seconds / 2, rel=0.15)
+    assert names[:2] == names[2:]
+
+
 def test_a_block_left_open_in_a_generator_is_not_charged_once_another_task_has_closed_it(
     book: Book, loop: Loop
 ) -> None:
