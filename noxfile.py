@@ -64,7 +64,7 @@ def codecarbon(session: nox.Session) -> None:
 def clickhouse(session: nox.Session) -> None:
     """What is asked of every engine, of ClickHouse's present version, which comes as a library."""
     session.install("--editable", ".[all]", "--group", "test", "chdb>=4")
-    session.run("pytest", *CONTRACT, "-k", "clickhouse or two_collectors", env={"CLICKHOUSE": "chdb"})
+    session.run("pytest", *CONTRACT, "-k", "clickhouse or two_collectors or copied", env={"CLICKHOUSE": "chdb"})
 
 
 @nox.session(python=PYTHONS)

@@ -131,10 +131,12 @@ class ClickHouseLoader:
                     await clickhouse_upkeep.mark(shard, {slot for part in taken for slot in part.slots}, self._now())
                     await shard.insert("records", RECORD_COLUMNS, b"".join(part.lines for part in taken))
                 self._sent[number] = frame
-        except StoreError as exc:
+        except Exception as exc:
+            # A fault of ours, where it is no StoreError: what waits goes on waiting, and this thread serves all others.
             self._checked[number] = False
-            self._problems.began(shard.name, str(exc))
-            return exc
+            failure = exc if isinstance(exc, StoreError) else StoreError(f"{type(exc).__name__}: {exc}")
+            self._problems.began(shard.name, str(failure))
+            return failure
         self._problems.ended(shard.name)
         return None
 
@@ -147,5 +149,6 @@ class ClickHouseLoader:
                 if await clickhouse_upkeep.is_due(shard):
                     await clickhouse_upkeep.roll(shard, mark_seconds=self._mark_seconds)
                     await clickhouse_upkeep.retain(shard, self._cluster.database, self._now(), self._raw_days)
-            except StoreError as exc:
-                self._log("collector_upkeep_failed", shard=shard.name, problem=str(exc))
+            except Exception as exc:
+                # As above: sums that are not made cost a quick answer, never a record.
+                self._log("collector_upkeep_failed", shard=shard.name, problem=f"{type(exc).__name__}: {exc}")

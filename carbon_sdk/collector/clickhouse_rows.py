@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from carbon_sdk.collector.clickhouse_schema import KEY, PLAIN
-from carbon_sdk.collector.clickhouse_server import Cluster, literal
+from carbon_sdk.collector.clickhouse_server import Cluster
 from carbon_sdk.collector.columns import UNITS
 from carbon_sdk.collector.dimensions import Key
 from carbon_sdk.collector.group import Group
@@ -112,5 +112,9 @@ def _units(units: pa.ChunkedArray, name: str) -> pa.ChunkedArray | pa.Array:
 
 
 def _array(entries: Iterable[tuple[str, float]], place: int) -> str:
-    """Quoted as in SQL, then escaped once more as a cell."""
-    return "[" + ",".join(literal(entry[place]).translate(_ESCAPES) for entry in entries) + "]"
+    """Texts stand in quotes, escaped once like a cell."""
+    words = (cell(entry[place]) for entry in entries)
+    if place:
+        return f"[{','.join(words)}]"
+    quoted = (f"'{word}'" for word in (word.replace("'", "\\'") for word in words))
+    return f"[{','.join(quoted)}]"

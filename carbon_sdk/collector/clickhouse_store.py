@@ -294,7 +294,7 @@ class ClickHouseStore:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
 
-        def give(result: T | None, failure: StoreError | None) -> None:
+        def give(result: T | None, failure: Exception | None) -> None:
             if not done.done():
                 if failure is not None:
                     done.set_exception(failure)
@@ -306,7 +306,8 @@ class ClickHouseStore:
                 if self._loader.failure is not None:
                     raise self._loader.failure
                 result = job()
-            except StoreError as exc:
+            except Exception as exc:
+                # It was asked for elsewhere, and is told there; the thread that loads goes on.
                 loop.call_soon_threadsafe(functools.partial(give, None, exc))
             else:
                 loop.call_soon_threadsafe(functools.partial(give, result, None))

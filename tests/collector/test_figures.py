@@ -14,6 +14,7 @@ from starlette.routing import Route
 from carbon_sdk.collector.duckdb_store import DuckDBStore
 from carbon_sdk.collector.server import Serving, serve
 from carbon_sdk.emission import Emission
+from carbon_sdk.wire import from_object
 from tests.collector.engines import Engine
 from tests.collector.service import DAYS, HOUR, emission
 
@@ -112,6 +113,22 @@ async def test_the_newest_intensity_of_each_service_and_zone_is_known(engine: En
     ]
     assert (found[1]["source"], found[1]["quality"], found[1]["scope"]) == ("constant", "measured", "lifecycle")
     assert elsewhere == []
+
+
+@pytest.mark.parametrize(
+    "text", ["GET /it's", "a\\tb\\", "tab\there", "line\nbreak\r", "' or 1 --", "\\N", "Zürich ☀", '"]']
+)
+async def test_texts_come_back_as_they_were_and_can_be_asked_for(engine: Engine, text: str) -> None:
+    """Quotes, backslashes, tabs and line breaks mean nothing to an engine."""
+    async with engine.inside() as collector:
+        sent = emission(0, root=text, name=text, zone=text, units={text: 2.0})
+        answer = await collector.send(sent, emission(1))
+        found = (await collector.ask("/v1/records", endpoint=text, zone=text)).splitlines()
+        rows = (await collector.ask("/v1/reports/endpoints", endpoint=text))["rows"]
+
+    assert answer["stored"] == 2
+    assert [from_object(json.loads(line)) for line in found] == [sent]
+    assert [(row["key"]["endpoint"], row["units"]) for row in rows] == [(text, {text: 2.0})]
 
 
 async def test_records_have_no_domain_to_be_found_by(engine: Engine) -> None:
