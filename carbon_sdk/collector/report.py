@@ -173,8 +173,8 @@ class Query:
 
     @property
     def knows_units(self) -> bool:
-        """Functional units can be told: nothing but accounts is asked for."""
-        return self.book == "process" and {*self.by, *self.filters} <= OF_ACCOUNT
+        """Functional units can be told: nothing but accounts is asked for, and not some measures alone."""
+        return self.book == "process" and not self.only and {*self.by, *self.filters} <= OF_ACCOUNT
 
     @property
     def measures(self) -> tuple[Measure, ...]:
