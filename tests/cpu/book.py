@@ -6,11 +6,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from carbon_sdk.cpu.accounts import Account, Cut, Use
-from carbon_sdk.cpu.clock import STALE_NS, Clock, Tally, drive
+from carbon_sdk.cpu.clock import Clock, Tally, drive
 from carbon_sdk.spans.span import SpanShare
 from carbon_sdk.spans.track import Track
 
 JOB = Account("worker", "job", "job")
+NEIGHBOUR_SECONDS = 0.002
+"""What a neighbour burns at a time: longer than a reading of a thread's CPU clock lasts."""
 
 
 def burn(seconds: float) -> None:
@@ -26,7 +28,7 @@ async def beside_a_neighbour(work: Coroutine[Any, Any, Any]) -> None:
 
     async def neighbour() -> None:
         while not done.is_set():
-            burn(2 * STALE_NS / 1e9)
+            burn(NEIGHBOUR_SECONDS)
             await asyncio.sleep(0)
 
     other = asyncio.ensure_future(neighbour())
