@@ -199,6 +199,11 @@ class Backlog:
                 self._jobs.clear()
             return Work(frames=frames, jobs=jobs, last=self.closing and self._written and everything)
 
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """These have not been done: they are the next."""
+        with self._change:
+            self._jobs.extendleft(reversed(jobs))
+
     def drop_frames(self, loaded: int) -> None:
         """The engine holds the frames up to this one."""
         with self._change:

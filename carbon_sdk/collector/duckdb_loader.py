@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,14 +73,16 @@ class Loader:
         """Load until the backlog is closed and empty, or the disk takes nothing more: the journal keeps it then."""
         while True:
             work = self._backlog.await_work(LOAD_RECORDS, idle_seconds=_MACHINES_SECONDS, linger=_LINGER)
+            jobs = deque(work.jobs)
             try:
                 if work.frames:
                     self.load([group for _, group in work.frames], work.frames[-1][0])
-                for job in work.jobs:
-                    job()
+                while jobs:
+                    jobs.popleft()()
                 self._keep_up(last=work.last)
                 self._problems.ended("store")
             except (duckdb.Error, OSError) as exc:
+                self._backlog.put_back(jobs)
                 told = str(self._database.error(exc)) if isinstance(exc, duckdb.Error) else reason(exc)
                 self._problems.began("store", told)
                 if self._backlog.closing:

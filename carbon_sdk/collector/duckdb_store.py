@@ -49,7 +49,6 @@ from carbon_sdk.collector.store import (
     SecondPrice,
     SeenIntensity,
     Selection,
-    StoreError,
 )
 
 T = TypeVar("T")
@@ -295,7 +294,7 @@ class DuckDBStore:
         def run() -> None:
             try:
                 result = job()
-            except (StoreError, duckdb.Error) as exc:
+            except Exception as exc:  # whoever waits for the job is told of it
                 error = self._database.error(exc) if isinstance(exc, duckdb.Error) else exc
                 loop.call_soon_threadsafe(_fail, done, error)
             else:
@@ -327,6 +326,6 @@ def _give(done: "asyncio.Future[T]", result: T) -> None:
         done.set_result(result)
 
 
-def _fail(done: "asyncio.Future[Any]", error: StoreError) -> None:
+def _fail(done: "asyncio.Future[Any]", error: Exception) -> None:
     if not done.done():
         done.set_exception(error)

@@ -6,6 +6,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,23 @@ def ready(collector: Collector) -> dict[str, str]:
     body: dict[str, str] = answer.json()
     assert answer.status_code == (200 if body["status"] == "ok" else 503)
     return body
+
+
+@pytest.mark.anyio
+async def test_who_waits_for_a_load_is_answered_when_its_second_try_succeeds(tmp_path: Path) -> None:
+    """Questions that see all that was acknowledged, backups and prices wait for it."""
+    failures = iter([OSError(errno.EIO, "as told")])
+
+    def clock() -> float:
+        error = next(failures, None) if threading.current_thread().name == "carbon_sdk-load" else None
+        if error is not None:
+            raise error
+        return time.time()
+
+    async with inside(tmp_path, clock=clock) as collector:
+        with anyio.fail_after(20):
+            assert (await collector.send(emission(0)))["stored"] == 1
+        assert next(failures, None) is None
 
 
 def test_on_a_full_disk_senders_wait_and_all_goes_on_when_there_is_room(start: Start) -> None:
