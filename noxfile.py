@@ -79,7 +79,7 @@ def accuracy(session: nox.Session) -> None:
 @nox.session(python=False)
 def full(session: nox.Session) -> None:
     """All of it."""
-    for name in ("lint", *(f"tests-{python}" for python in PYTHONS), *PEERS, "codecarbon"):
+    for name in ("lint", *(f"tests-{python}" for python in PYTHONS), *PEERS, "codecarbon", "clickhouse"):
         session.notify(name)
 
 

@@ -19,6 +19,7 @@ REAL_CLOCKS |= {
     "test_demo",
     "test_doctor",
     "test_examples",
+    "test_exporter",
     "test_forks",
     "test_sampler",
 }
