@@ -1,4 +1,7 @@
-"""A shop of three services that call one another: `python chain.py shop|cart|price PORT`, addresses in CHAIN_<NAME>."""
+"""A shop of three services that call one another: `python chain.py shop|cart|price PORT`, addresses in CHAIN_<NAME>.
+
+With a Redis in CHAIN_QUEUE the cart sends a job for each sale, which waits there for a moment.
+"""
 
 import asyncio
 import os
@@ -7,6 +10,8 @@ import sys
 import aiohttp
 import httpx
 import uvicorn
+from arq import create_pool
+from arq.connections import RedisSettings
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
@@ -15,6 +20,7 @@ from starlette.routing import Route
 
 from carbon_sdk import CarbonMiddleware
 from carbon_sdk.integrations import aiohttp as carbon_aiohttp
+from carbon_sdk.integrations import arq as carbon_arq
 from carbon_sdk.integrations import httpx as carbon_httpx
 
 
@@ -52,7 +58,13 @@ async def items(request: Request) -> Response:
 
 
 async def sold(request: Request) -> Response:
+    """Called after the response; has a mail sent a little later."""
     work()
+    if "CHAIN_QUEUE" in os.environ:
+        redis = RedisSettings.from_dsn(os.environ["CHAIN_QUEUE"])
+        pool = carbon_arq.instrument(await create_pool(redis, default_queue_name="chain"))
+        await pool.enqueue_job("mail", _defer_by=0.2)
+        await pool.aclose()
     return PlainTextResponse("noted")
 
 

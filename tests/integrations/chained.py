@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -10,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from redis.asyncio import Redis
 
 from carbon_sdk.environment import environment
 
+ROOT = Path(__file__).parent.parent.parent
 CHAIN = Path(__file__).with_name("chain.py")
 SECRET = "shared by the three of them"
 CHECKOUTS = 20
@@ -32,14 +35,18 @@ class Chain:
 
     Args:
         folder: Where each leaves its records.
+        queue: A Redis, where a worker takes the jobs that one of them sends; no worker when None.
         settings: Further settings of all three, or other ones.
     """
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *, queue: str | None = None, **settings: str) -> None:
         self.folder = folder
-        self._settings = settings
+        self._settings = settings if queue is None else {"CHAIN_QUEUE": queue, **settings}
+        self._queue = queue
         self.ports = {name: free_port() for name in ("shop", "cart", "price")}
         self._processes = {name: self._start(name) for name in self.ports}
+        if queue is not None:
+            self._processes["mail"] = self._start("mail")
 
     def _start(self, name: str) -> "subprocess.Popen[bytes]":
         more = {f"CHAIN_{one.upper()}": f"http://127.0.0.1:{port}" for one, port in self.ports.items()}
@@ -49,10 +56,13 @@ class Chain:
             "CARBON_SDK_SINKS": "jsonlines",
             "CARBON_SDK_JSONLINES_PATH": str(self.folder / f"{name}.jsonl"),
             "CARBON_SDK_PROPAGATE_TO": "127.0.0.1",
+            "CARBON_SDK_PROPAGATE_TO_QUEUES": "chain",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "CARBON_SDK_BAGGAGE_SECRETS": SECRET,
             **self._settings,
         }
-        command = [sys.executable, str(CHAIN), name, str(self.ports[name])]
+        worker = ["-m", "arq", "tests.integrations.chain_worker.WorkerSettings"]
+        command = [sys.executable, *([str(CHAIN), name, str(self.ports[name])] if name in self.ports else worker)]
         return subprocess.Popen(command, env={**environment(), **more}, stderr=subprocess.DEVNULL)
 
     async def load(self) -> None:
@@ -76,6 +86,13 @@ class Chain:
                 await asyncio.sleep(0.1)
         raise AssertionError("a service did not come up")
 
+    async def mailed(self) -> None:
+        """Wait until no job waits or runs any more."""
+        assert self._queue is not None, "there is no queue"
+        async with Redis.from_url(self._queue) as redis:
+            while await redis.zcard("chain") or [key async for key in redis.scan_iter("arq:in-progress:*")]:
+                await asyncio.sleep(0.05)
+
     def run(self) -> None:
         """The load, and the end."""
         asyncio.run(self.load())
@@ -90,7 +107,7 @@ class Chain:
     def end(self) -> list[Record]:
         """Stop all, and read what they left."""
         self.stop()
-        files = [self.folder / f"{name}.jsonl" for name in self.ports]
+        files = [self.folder / f"{name}.jsonl" for name in self._processes]
         return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
     def kill(self) -> None:

@@ -1,4 +1,4 @@
-"""What a checkout costs over three services that call one another, each in its own process under a real server."""
+"""What a checkout costs over three services that call one another and a worker, each in its own process."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -10,8 +10,8 @@ from tests.integrations.chained import CHECKOUTS, Chain, Record
 
 
 @pytest.fixture
-def chain(tmp_path: Path) -> Iterator[Chain]:
-    running = Chain(tmp_path)
+def chain(tmp_path: Path, redis_server: str) -> Iterator[Chain]:
+    running = Chain(tmp_path, queue=f"{redis_server}/10")
     yield running
     running.kill()
 
@@ -23,9 +23,10 @@ def root_of(record: Record) -> tuple[str, str]:
 
 @pytest.mark.anyio
 async def test_a_checkout_is_followed_through_three_services_and_each_joule_is_told_once(chain: Chain) -> None:
-    """Fan-out, both clients, a call after the response, a chain that comes back, and a stranger who changes nothing."""
+    """Fan-out, both clients, a call after the response, a queue, a way back, and a stranger who changes nothing."""
     await chain.load()
-    records = [record for record in chain.end() if record["kind"] == "request"]
+    await chain.mailed()
+    records = [record for record in chain.end() if record["kind"] in ("request", "worker")]
 
     by_root: defaultdict[tuple[str, str], float] = defaultdict(float)
     by_service: defaultdict[str, float] = defaultdict(float)
@@ -43,6 +44,7 @@ async def test_a_checkout_is_followed_through_three_services_and_each_joule_is_t
     assert requests["shop", "POST /checkout", checkout] == CHECKOUTS
     assert requests["cart", "GET /items", checkout] == CHECKOUTS
     assert requests["cart", "GET /sold", checkout] == CHECKOUTS
+    assert requests["mail", "chain mail", checkout] == CHECKOUTS
     assert requests["price", "GET /price", checkout] == 3 * CHECKOUTS
     assert requests["shop", "GET /sale", checkout] == 3 * CHECKOUTS
     assert requests["price", "GET /price", ("price", "GET /price")] == 5, "the stranger is his own root"
