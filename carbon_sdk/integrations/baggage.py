@@ -188,7 +188,8 @@ class Writer:
         self._secret = secret
         self._now_seconds = now_seconds
         self._second = 0
-        self._texts: dict[Account, str | None] = {}
+        self._texts: dict[Account, str] = {}
+        self._judged: dict[str, bool] = {}
 
     @classmethod
     def of(cls, settings: Settings) -> "Writer":
@@ -207,7 +208,10 @@ class Writer:
             host: Where the call goes, without port.
             before: The header that it has; our members in it, of a call that was redirected, are taken out first.
         """
-        return self._joined(before, allowed=self._allowed(host))
+        allowed = False if host is None else self._judged.get(host)
+        if allowed is None and host is not None:
+            allowed = self._judge(host)
+        return self._joined(before, allowed=bool(allowed))
 
     def message(self, queue: str, before: str | None = None) -> str | None:
         """The `baggage` of a message that is sent to a queue; None where it needs none.
@@ -219,15 +223,18 @@ class Writer:
         return self._joined(before, allowed=queue in self._queues or "*" in self._queues)
 
     def _joined(self, before: str | None, *, allowed: bool) -> str | None:
-        others = "" if before is None else without_ours(before)
         own = self._own() if allowed else None
-        return ",".join(part for part in (others, own) if part) or None
+        if before is None:
+            return own or None
+        return ",".join(part for part in (without_ours(before), own) if part) or None
 
-    def _allowed(self, host: str | None) -> bool:
-        if host is None:
-            return False
-        host = host.lower().rstrip(".")
-        return host in self._hosts or host.endswith(self._domains)
+    def _judge(self, host: str) -> bool:
+        """Whether a host is one of those that were named; the answer is kept."""
+        if len(self._judged) >= MAXIMUM_TEXTS:
+            self._judged = {}
+        name = host.lower().rstrip(".")
+        allowed = self._judged[host] = name in self._hosts or name.endswith(self._domains)
+        return allowed
 
     def _own(self) -> str | None:
         owner = current()
@@ -237,10 +244,11 @@ class Writer:
         second = int(self._now_seconds())
         if second != self._second or len(self._texts) >= MAXIMUM_TEXTS:
             self._second, self._texts = second, {}
-        if account not in self._texts:
+        text = self._texts.get(account)
+        if text is None:
             origin = account.origin or Origin(self._service, account.root)
-            self._texts[account] = written(origin, secret=self._secret, now_seconds=second)
-        return self._texts[account]
+            text = self._texts[account] = written(origin, secret=self._secret, now_seconds=second) or ""
+        return text
 
 
 class CurrentWriter:
