@@ -29,7 +29,7 @@ REAL_CLOCKS |= {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What asks real clocks may fail twice, and is shown as run again: a fault of ours fails each time.
 
-    A virtual machine charges a thread for the first touch of a page, and for what its host took: 10 ms were seen.
+    On the virtual machines of CI a thread's CPU clock jumped by 10 ms, now and then, in loops that do next to nothing.
     """
     for item in items:
         parts = Path(item.nodeid.partition("::")[0]).with_suffix("").parts

@@ -208,10 +208,7 @@ class Writer:
             host: Where the call goes, without port.
             before: The header that it has; our members in it, of a call that was redirected, are taken out first.
         """
-        allowed = False if host is None else self._judged.get(host)
-        if allowed is None and host is not None:
-            allowed = self._judge(host)
-        return self._joined(before, allowed=bool(allowed))
+        return self._joined(before, allowed=host is not None and self._allowed(host))
 
     def message(self, queue: str, before: str | None = None) -> str | None:
         """The `baggage` of a message that is sent to a queue; None where it needs none.
@@ -228,8 +225,11 @@ class Writer:
             return own or None
         return ",".join(part for part in (without_ours(before), own) if part) or None
 
-    def _judge(self, host: str) -> bool:
+    def _allowed(self, host: str) -> bool:
         """Whether a host is one of those that were named; the answer is kept."""
+        known = self._judged.get(host)
+        if known is not None:
+            return known
         if len(self._judged) >= MAXIMUM_TEXTS:
             self._judged = {}
         name = host.lower().rstrip(".")
