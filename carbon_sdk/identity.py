@@ -62,8 +62,8 @@ def machine_mark(procfs_root: Path, *, container: bool) -> str:
     try:
         mark = (procfs_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         if container:
-            mark += (procfs_root / "self/cgroup").read_text(encoding="utf-8")
+            mark += (procfs_root / "self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
             mark += str((procfs_root / "self/ns/cgroup").readlink()) + str((procfs_root / "self/ns/mnt").readlink())
     except (OSError, ValueError):
         return "unknown"
-    return hashlib.sha256(mark.encode()).hexdigest()[:16]
+    return hashlib.sha256(mark.encode(errors="surrogateescape")).hexdigest()[:16]

@@ -9,7 +9,7 @@ period" in microseconds; `cpu.cfs_quota_us` is -1 without a limit; the root grou
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -59,11 +59,14 @@ class CPULimit:
 
 
 def hierarchies(procfs_root: Path = Path("/proc")) -> dict[str, Hierarchy]:
-    """Our groups by controller (`cpu`, `cpuacct`, `cpuset`, `memory`); empty where they cannot be seen."""
+    """Our groups by controller (`cpu`, `cpuacct`, `cpuset`, `memory`); empty where they cannot be seen.
+
+    Of several mounts the first that shows our group counts; where none does, the root of the first stands for it.
+    """
     try:
-        groups = (procfs_root / "self/cgroup").read_text(encoding="utf-8").splitlines()
-        mounts = (procfs_root / "self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
+        groups = lines(procfs_root / "self/cgroup")
+        mounts = lines(procfs_root / "self/mountinfo")
+    except OSError:
         return {}
     found: dict[str, Hierarchy] = {}
     paths: dict[str, str] = {}
@@ -71,17 +74,32 @@ def hierarchies(procfs_root: Path = Path("/proc")) -> dict[str, Hierarchy]:
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         paths.update(dict.fromkeys(controllers.split(","), path))
-    for root, mount, kind, options in filter(None, map(_mounted, mounts)):
-        if kind == "cgroup":
-            for controller in options.split(","):
-                if controller in paths:
-                    found[controller] = Hierarchy(mount=mount, own=_own(root, mount, paths[controller]), version=1)
-        elif kind == "cgroup2" and "" in paths:
-            unified = Hierarchy(mount=mount, own=_own(root, mount, paths[""]), version=2)
-            for controller in ("cpu", "cpuset", "memory"):
-                if controller not in paths:
-                    found[controller] = unified
+    mounted = list(filter(None, map(_mounted, mounts)))
+    for shown in (True, False):  # a mount of the host's tree, /host/sys, may show all groups but ours
+        for root, mount, kind, options in mounted:
+            for controller, path in _paths(kind, options, paths):
+                own = _own(root, mount, path)
+                if (own is not None) is shown:
+                    version: Literal[1, 2] = 1 if kind == "cgroup" else 2
+                    found.setdefault(controller, Hierarchy(mount=mount, own=own or mount, version=version))
     return found
+
+
+def lines(file: Path) -> list[str]:
+    """The lines of a file of the kernel's; a path in it may hold any byte.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    return file.read_text(encoding="utf-8", errors="surrogateescape").rstrip("\n").split("\n")
+
+
+def _paths(kind: str, options: str, paths: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The controllers that a mount of this kind shows, each with the path of our group."""
+    if kind == "cgroup":
+        yield from ((one, paths[one]) for one in options.split(",") if one in paths)
+    elif kind == "cgroup2" and "" in paths:
+        yield from ((one, paths[""]) for one in ("cpu", "cpuset", "memory") if one not in paths)
 
 
 def _mounted(line: str) -> tuple[str, Path, str, str] | None:
@@ -94,14 +112,14 @@ def _mounted(line: str) -> tuple[str, Path, str, str] | None:
     return root, Path(mount), kind[0], kind[2]
 
 
-def _own(root: str, mount: Path, path: str) -> Path:
-    """Our group's folder under a mount that shows the tree from `root` down; the mount itself where ours is hidden."""
+def _own(root: str, mount: Path, path: str) -> Path | None:
+    """Our group's folder under a mount that shows the tree from `root` down; None where ours is hidden."""
     try:
         relative = PurePosixPath(path).relative_to(root)
     except ValueError:
-        return mount
+        return None
     folder = mount / relative
-    return folder if ".." not in relative.parts and folder.is_dir() else mount
+    return folder if ".." not in relative.parts and folder.is_dir() else None
 
 
 def cpu_limit(groups: dict[str, Hierarchy], *, of_cpus: float = math.inf) -> CPULimit | None:

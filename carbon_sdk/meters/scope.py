@@ -67,9 +67,9 @@ def busy_seconds(stat: bytes | None) -> float | None:
 def stat_is_the_kernels(procfs_root: Path) -> bool:
     """Whether /proc/stat speaks for the kernel's machine: False under LXCFS (a mount on it) and gVisor."""
     try:
-        mounts = (procfs_root / "self/mountinfo").read_text(encoding="utf-8").splitlines()
-        version = (procfs_root / "version").read_text(encoding="utf-8")
-    except (OSError, ValueError):
+        mounts = cgroup.lines(procfs_root / "self/mountinfo")
+        version = (procfs_root / "version").read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return True
     covered = str(procfs_root / "stat")
     return _GVISOR not in version and not any(line.split(" ")[4:5] == [covered] for line in mounts)

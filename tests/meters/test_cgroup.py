@@ -139,6 +139,29 @@ def test_a_mount_whose_root_is_our_group(groups: Groups) -> None:
     assert groups.limit.cpus == 3.0
 
 
+@pytest.mark.parametrize("first", ["own", "host"])
+def test_a_mount_of_the_hosts_tree_does_not_stand_before_our_own(groups: Groups, first: str) -> None:
+    """As the remedy for a hidden RAPL tree asks: the host's /sys, groups and all, stands at /host/sys beside ours."""
+    mounts = {
+        "own": f"30 25 0:26 / {groups.mount} rw - cgroup2 cgroup rw\n",
+        "host": f"40 25 0:26 /../../.. {groups.mount.parent}/host ro - cgroup2 cgroup rw\n",
+    }
+    groups.v2("/", {"cpu.max": "200000 100000", "cpu.stat": STAT, "../host/cpu.stat": STAT})
+    groups.procfs.write("self/mountinfo", mounts.pop(first) + "".join(mounts.values()))
+
+    assert groups.limit is not None
+    assert groups.limit.source == groups.mount / "cpu.max"
+
+
+def test_a_mount_point_of_any_bytes_hides_no_limit(groups: Groups) -> None:
+    """The kernel prints names as they are: a stick that was mounted under a Latin-1 name is no UTF-8."""
+    groups.v2("/", {"cpu.max": "200000 100000", "cpu.stat": STAT})
+    mountinfo = groups.procfs.root / "self/mountinfo"
+    mountinfo.write_bytes(b"40 30 8:1 / /media/caf\xe9 rw - ext4 /dev/sda rw\n" + mountinfo.read_bytes())
+
+    assert groups.limit is not None
+
+
 def test_a_cpu_set_is_a_limit_too(groups: Groups) -> None:
     """The lesser of quota and CPU set."""
     groups.v2("/a", {"a/cpu.max": "800000 100000", "a/cpuset.cpus.effective": "0-3,8-9", "a/cpu.stat": STAT})
