@@ -53,7 +53,8 @@ def test_a_sandboxs_stat_is_not_the_kernels(procfs: ProcfsTree, verify: bool, bu
 
 def test_a_stat_that_is_mounted_over_is_not_the_kernels(procfs: ProcfsTree) -> None:
     """LXCFS lays a file of its own over it, whatever bytes the other mounts are called by."""
-    mounts = b"40 30 8:1 / /media/caf\xe9 rw - ext4 /dev/sda rw\n41 30 0:50 /proc/stat %s/stat rw - fuse.lxcfs lxcfs rw\n"
+    mounts = b"40 30 8:1 / /media/caf\xe9 rw - ext4 /dev/sda rw\n"
+    mounts += b"41 30 0:50 /proc/stat %s/stat rw - fuse.lxcfs lxcfs rw\n"
     (procfs.root / "self").mkdir(exist_ok=True)
     (procfs.root / "self/mountinfo").write_bytes(mounts % bytes(procfs.root))
 
