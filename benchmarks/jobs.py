@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from carbon_sdk import Carbon
-from carbon_sdk.carbon import default
 from carbon_sdk.integrations.jobs import Jobs
+from carbon_sdk.process import default
 from carbon_sdk.sinks.sink import Total, Totals
 from carbon_sdk.testing import FakeMeter, FixedIntensity
 

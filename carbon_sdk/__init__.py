@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from carbon_sdk.carbon import Carbon, run, track
+    from carbon_sdk.carbon import Carbon
     from carbon_sdk.emission import Emission
     from carbon_sdk.errors import (
         CarbonSDKError,
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from carbon_sdk.integrations.asgi import CarbonMiddleware
     from carbon_sdk.intensity.intensity import Intensity
+    from carbon_sdk.process import run, track
     from carbon_sdk.settings import Settings
     from carbon_sdk.spans.span import Span
 
@@ -43,8 +44,8 @@ __all__ = [
 
 _HOMES = {
     "Carbon": "carbon",
-    "run": "carbon",
-    "track": "carbon",
+    "run": "process",
+    "track": "process",
     "CarbonMiddleware": "integrations.asgi",
     "Emission": "emission",
     "Intensity": "intensity.intensity",

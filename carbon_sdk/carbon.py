@@ -1,23 +1,20 @@
 """`Carbon`: builds the line from settings, starts it on a thread of its own, and stops it.
 
-Nothing starts at import. One `Carbon` runs in a process; the first request or span starts the process default. It
-survives the error of any station, is safe after a fork, and closes twice without complaint.
+Nothing starts at import. It survives the error of any station, is safe after a fork, and closes twice without
+complaint.
 """
 
 import asyncio
-import atexit
-import functools
-import os
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar
 
-from carbon_sdk import ending
 from carbon_sdk.budgets import Standing
-from carbon_sdk.cpu.clock import AccountKind, Clock, drive, nobody
+from carbon_sdk.claim import Claim
+from carbon_sdk.cpu.clock import Clock
 from carbon_sdk.errors import CarbonSDKError, SettingsError
 from carbon_sdk.intensity import forecast
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
@@ -26,16 +23,11 @@ from carbon_sdk.log import Log, to_host
 from carbon_sdk.meters.meter import Meter
 from carbon_sdk.settings import Settings, from_environment
 from carbon_sdk.sinks.sink import Sink, TotalsSink
-from carbon_sdk.spans.span import Estimator, SpanShare
-from carbon_sdk.spans.track import Track
+from carbon_sdk.spans.span import SpanShare
 from carbon_sdk.thread import Thread
 from carbon_sdk.timing import Timing
 
 Result = TypeVar("Result")
-
-FIRST_READING_SECONDS = 5.0
-"""How long at most the first block of a script or worker waits for the meters' first reading; what runs before has no
-joules. A request, and synchronous code in a running loop, never wait."""
 
 
 def _names(sinks: Sequence[str], settings: Settings | None) -> Sequence[str]:
@@ -116,6 +108,7 @@ class Carbon:
         self._watchers: list[Any] = []
         self.recent: Any = None
         """Remembers the last windows (`recent.of(record)`), also after the end; None before the line stands."""
+        CLAIM.know(self)
 
     def forgive(self, problem: SettingsError) -> None:
         """Tell of a setting that cannot be used.
@@ -161,15 +154,14 @@ class Carbon:
                 self._refused = True
                 self._cannot_start(problem)
                 return None
-            _claim(self)
+            CLAIM.take(self)
             self.clock.start()
-            ending.arrange(_at_exit)
             thread = Thread(self._assembled, clock=self.clock, log=self.log, close_seconds=self.settings.close_seconds)
             try:
                 thread.start()
             except RuntimeError as exc:  # the interpreter is ending, or the machine has no more threads
                 self.clock.stop()
-                _release(self)
+                CLAIM.release(self)
                 self._cannot_start(exc)
                 return None
             self._thread = thread
@@ -212,7 +204,7 @@ class Carbon:
                 return
             self.clock.stop()
             thread.end(self.settings.close_seconds if seconds is None else seconds)
-            _release(self)
+            CLAIM.release(self)
 
     async def aclose(self) -> None:
         """`close`, without blocking the loop that awaits it."""
@@ -343,7 +335,12 @@ class Carbon:
             self.close()
             raise
 
-    def _after_fork(self) -> None:
+    def rest(self) -> Thread | None:
+        """Before a fork: our thread, brought to rest; None where none runs, or it works on and on."""
+        thread = self._thread
+        return thread if thread is not None and thread.rest() else None
+
+    def after_fork(self) -> None:
         """In a child: begin anew at the next span; the parent's thread, queue and locks are not ours."""
         self._lock = threading.Lock()
         self._thread, self.recent = None, None
@@ -351,152 +348,5 @@ class Carbon:
         self.clock.after_fork(on_error=self.log.fault)
 
 
-_running: Carbon | None = None
-_default: Carbon | None = None
-_claims = threading.Lock()
-_fork = threading.local()
-"""Of the thread that forks: which thread of ours it has brought to rest."""
-
-
-def default() -> Carbon:
-    """The `Carbon` of this process: the one that runs, else one built from the environment. It is not started.
-
-    A variable that cannot be used is told once and left at its default; `CARBON_SDK_STRICT=1` raises instead.
-
-    Raises:
-        SettingsError: In strict mode.
-    """
-    global _default  # noqa: PLW0603
-    if _running is not None:
-        return _running
-    if _default is None:
-        problems: list[SettingsError] = []
-        carbon = Carbon(from_environment(on_error=problems.append))
-        carbon.forgiving = True
-        for problem in problems:
-            carbon.forgive(problem)
-        with _claims:
-            _default = _default or carbon
-    return _default
-
-
-def _source() -> tuple[Clock, Estimator] | None:
-    """The CPU account of this process, started if need be; None where nothing is measured."""
-    carbon = default()
-    if not carbon.running:
-        carbon.start(wait_seconds=0.0 if _in_loop() else FIRST_READING_SECONDS)
-    return (carbon.clock, carbon) if carbon.running else None
-
-
-async def _begun() -> None:
-    """The process default runs and has read its meters, before the first block of a worker opens."""
-    carbon = default()
-    if not carbon.running and not carbon.disabled:
-        start = functools.partial(carbon.start, wait_seconds=FIRST_READING_SECONDS)
-        await asyncio.get_running_loop().run_in_executor(None, start)
-
-
-def _in_loop() -> bool:
-    return asyncio._get_running_loop() is not None  # the public one raises, which costs ten times that
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-KINDS: tuple[AccountKind, ...] = ("worker", "request")
-"""What a block may count as where it is outermost."""
-
-
-@overload
-def track(name: Function, /) -> Function: ...
-@overload
-def track(name: str, /, *, kind: AccountKind = "worker", gpu: bool = False) -> Track: ...
-def track(name: Any, /, *, kind: AccountKind = "worker", gpu: bool = False) -> Any:
-    """A block or a function as a span: `async with track("resize") as span:`, `@track`, `@track("report")`.
-
-    Args:
-        name: The span's name, or the function that `@track` decorates.
-        kind: What it counts as where it is outermost.
-        gpu: It uses a GPU: it shares the GPU's joules for as long as it is open.
-
-    Raises:
-        TypeError: What is given is neither a name nor a function.
-        ValueError: There is no such kind of span.
-    """
-    if callable(name):
-        inner = name.func if isinstance(name, functools.partial) else name
-        shown: str = getattr(inner, "__qualname__", type(inner).__qualname__)
-        return Track(shown, source=_source, begun=_begun)(name)
-    if isinstance(name, classmethod | staticmethod):
-        raise TypeError(f"track() is given a {type(name).__name__}: write @{type(name).__name__} above @track")
-    if not isinstance(name, str):
-        raise TypeError(f"track() takes a name or a function, not {type(name).__name__}: give str({name!r:.40})")
-    if kind not in KINDS:
-        raise ValueError(f"track() knows no kind {kind!r}: give one of {', '.join(KINDS)}")
-    return Track(name, source=_source, begun=_begun, kind=kind, gpu=gpu)
-
-
-def run(main: Coroutine[Any, Any, Result], *, debug: bool | None = None) -> Result:
-    """`asyncio.run` with this process measured from the first task on, and everything handed over at the end.
-
-    Args:
-        main: The program.
-        debug: As for `asyncio.run`.
-    """
-    carbon = default()
-    carbon.start(wait_seconds=FIRST_READING_SECONDS)
-
-    async def measured() -> Result:
-        if not carbon.running:
-            return await main
-        carbon.clock.follow_loop()
-        return cast(Result, await drive(main, nobody(carbon.log.fault)))
-
-    try:
-        return asyncio.run(measured(), debug=debug)
-    finally:
-        carbon.close()
-
-
-def _claim(carbon: Carbon) -> None:
-    global _running  # noqa: PLW0603
-    with _claims:
-        if _running is not None and _running is not carbon:
-            raise CarbonSDKError(
-                "another Carbon runs in this process and would count the same joules; "
-                "close it first, or hand it to the middleware with carbon="
-            )
-        _running = carbon
-
-
-def _release(carbon: Carbon) -> None:
-    global _running  # noqa: PLW0603
-    with _claims:
-        if _running is carbon:
-            _running = None
-
-
-def _at_exit() -> None:
-    if _running is not None:
-        _running.close()
-
-
-def _before_fork() -> None:
-    thread = _running._thread if _running is not None else None
-    _fork.at_rest = thread if thread is not None and thread.rest() else None
-
-
-def _in_parent() -> None:
-    if _fork.at_rest is not None:
-        _fork.at_rest.go_on()
-
-
-def _in_child() -> None:
-    global _running, _claims  # noqa: PLW0603
-    _claims = threading.Lock()
-    carbon, _running = _running, None
-    for one in {carbon, _default} - {None}:
-        one._after_fork()  # type: ignore[union-attr]
-
-
-atexit.register(_at_exit)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_in_parent, after_in_child=_in_child)
+CLAIM: Claim[Carbon] = Claim()
+"""Which `Carbon` runs in this process."""

@@ -101,7 +101,7 @@ def test_a_fork_waits_until_nothing_is_half_done(tmp_path: Path) -> None:
         import asyncio, os, signal
 
         import carbon_sdk
-        from carbon_sdk.carbon import default
+        from carbon_sdk.process import default
 
 
         def child():

@@ -10,9 +10,9 @@ from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from carbon_sdk import CarbonMiddleware, track
-from carbon_sdk.carbon import default
 from carbon_sdk.environment import environment
 from carbon_sdk.integrations.httpx import instrument
+from carbon_sdk.process import default
 
 CALLED = environment().get("DEMO_CALLED")
 """The address that an order is passed on to; None: it ends here."""

@@ -17,7 +17,7 @@ from importlib import import_module
 from types import coroutine
 from typing import Any
 
-from carbon_sdk.carbon import Carbon, default
+from carbon_sdk.carbon import Carbon
 from carbon_sdk.cpu.clock import (
     LOCK,
     LONG_NS,
@@ -33,6 +33,7 @@ from carbon_sdk.cpu.clock import (
     undriven,
 )
 from carbon_sdk.integrations.baggage import Reader, reader_of
+from carbon_sdk.process import default
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -19,9 +19,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from urllib.parse import quote, unquote
 
-from carbon_sdk.carbon import Carbon, default
+from carbon_sdk.carbon import Carbon
 from carbon_sdk.cpu.clock import Account, Origin, current
 from carbon_sdk.identity import program_name
+from carbon_sdk.process import default
 from carbon_sdk.settings import Settings
 
 SERVICE, ENDPOINT = "carbon.service", "carbon.endpoint"

@@ -21,8 +21,9 @@ try:
 except ImportError as exc:
     raise ImportError('The Celery integration needs Celery: pip install "carbon-sdk[celery]"') from exc
 
-from carbon_sdk.carbon import Carbon, default
+from carbon_sdk.carbon import Carbon
 from carbon_sdk.integrations.jobs import Job, Jobs
+from carbon_sdk.process import default
 
 App = TypeVar("App", bound=Celery)
 

@@ -4,13 +4,14 @@ import functools
 import threading
 from weakref import WeakKeyDictionary
 
-from carbon_sdk.carbon import Carbon, default, track
+from carbon_sdk.carbon import Carbon
 from carbon_sdk.environment import environment
 from carbon_sdk.integrations.codecarbon_arguments import Arguments
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.intensity.location import locate
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
+from carbon_sdk.process import default, track
 from carbon_sdk.settings import Settings, from_environment
 from carbon_sdk.spans.ledger import Page
 from carbon_sdk.spans.span import Span

@@ -9,9 +9,10 @@ from asyncio import CancelledError, get_running_loop
 from importlib import import_module
 
 from carbon_sdk import plugins
-from carbon_sdk.carbon import FIRST_READING_SECONDS, Carbon, default
+from carbon_sdk.carbon import Carbon
 from carbon_sdk.cpu.clock import Outcome
 from carbon_sdk.integrations.baggage import QUEUE_FRESH_SECONDS, CurrentWriter, Reader, reader_of
+from carbon_sdk.process import FIRST_READING_SECONDS, default
 from carbon_sdk.spans.opening import Opening, outcome_of
 from carbon_sdk.spans.span import Span
 

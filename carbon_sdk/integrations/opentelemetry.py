@@ -29,8 +29,9 @@ except ImportError as exc:
     raise ImportError('Traces need the API of OpenTelemetry: pip install "carbon-sdk[opentelemetry]"') from exc
 
 from carbon_sdk import traces
-from carbon_sdk.carbon import Carbon, default
+from carbon_sdk.carbon import Carbon
 from carbon_sdk.cpu.clock import LONG_NS, THREAD
+from carbon_sdk.process import default
 
 ASGIApp = Callable[[Any, Any, Any], Awaitable[None]]
 

@@ -22,10 +22,10 @@ except ImportError as exc:
     ) from exc
 
 from carbon_sdk import __version__
-from carbon_sdk.carbon import default
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.identity import machine_mark
 from carbon_sdk.intensity.location import locate
+from carbon_sdk.process import default
 
 
 class CarbonResourceDetector(ResourceDetector):

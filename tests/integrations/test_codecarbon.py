@@ -258,7 +258,7 @@ def test_a_gap_within_a_run_leaves_the_joules_of_the_rest(meter: FakeMeter) -> N
 
 
 def default_faults() -> Any:
-    from carbon_sdk.carbon import default
+    from carbon_sdk.process import default
 
     return default().log.faults
 

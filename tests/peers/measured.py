@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from carbon_sdk import CarbonMiddleware
-from carbon_sdk.carbon import default
+from carbon_sdk.process import default
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
