@@ -16,7 +16,7 @@ from carbon_sdk.emission import Emission
 from carbon_sdk.intensity.location import locate
 from carbon_sdk.settings import from_environment, unknown_variables
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
