@@ -35,13 +35,13 @@ class Chain:
 
     Args:
         folder: Where each leaves its records.
+        collector: Address of a collector to which each delivers too.
         queue: A Redis, where a worker takes the jobs that one of them sends; no worker when None.
-        settings: Further settings of all three, or other ones.
     """
 
-    def __init__(self, folder: Path, *, queue: str | None = None, **settings: str) -> None:
+    def __init__(self, folder: Path, *, collector: str, queue: str | None = None) -> None:
         self.folder = folder
-        self._settings = settings if queue is None else {"CHAIN_QUEUE": queue, **settings}
+        self._collector = collector
         self._queue = queue
         self.ports = {name: free_port() for name in ("shop", "cart", "price")}
         self._processes = {name: self._start(name) for name in self.ports}
@@ -53,14 +53,17 @@ class Chain:
         more |= {
             "CARBON_SDK_SERVICE": name,
             "CARBON_SDK_ZONE": "DE",
-            "CARBON_SDK_SINKS": "jsonlines",
+            "CARBON_SDK_SINKS": "jsonlines,collector",
+            "CARBON_SDK_COLLECTOR_URL": self._collector,
+            "CARBON_SDK_STATE_DIR": str(self.folder),
             "CARBON_SDK_JSONLINES_PATH": str(self.folder / f"{name}.jsonl"),
             "CARBON_SDK_PROPAGATE_TO": "127.0.0.1",
             "CARBON_SDK_PROPAGATE_TO_QUEUES": "chain",
             "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
             "CARBON_SDK_BAGGAGE_SECRETS": SECRET,
-            **self._settings,
         }
+        if self._queue is not None:
+            more["CHAIN_QUEUE"] = self._queue
         worker = ["-m", "arq", "tests.integrations.chain_worker.WorkerSettings"]
         command = [sys.executable, *([str(CHAIN), name, str(self.ports[name])] if name in self.ports else worker)]
         return subprocess.Popen(command, env={**environment(), **more}, stderr=subprocess.DEVNULL)
@@ -93,10 +96,12 @@ class Chain:
             while await redis.zcard("chain") or [key async for key in redis.scan_iter("arq:in-progress:*")]:
                 await asyncio.sleep(0.05)
 
-    def run(self) -> None:
-        """The load, and the end."""
+    def run(self) -> list[Record]:
+        """The load, and what it left."""
         asyncio.run(self.load())
-        self.stop()
+        if self._queue is not None:
+            asyncio.run(self.mailed())
+        return self.end()
 
     def stop(self) -> None:
         """End each once those that call it have finished."""

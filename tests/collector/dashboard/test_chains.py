@@ -83,10 +83,7 @@ def test_where_nobody_says_for_whom_he_calls_the_page_says_how(start: Start) -> 
 def shopped(tmp_path: Path, start: Start) -> Collector:
     """A collector to which three services delivered what their checkouts took."""
     collector = start()
-    address = str(collector.client.base_url).rstrip("/")
-    chain = Chain(
-        tmp_path, CARBON_SDK_SINKS="collector", CARBON_SDK_COLLECTOR_URL=address, CARBON_SDK_STATE_DIR=str(tmp_path)
-    )
+    chain = Chain(tmp_path, collector=str(collector.client.base_url).rstrip("/"))
     try:
         chain.run()
     finally:
