@@ -25,6 +25,8 @@ _REPLY_BYTES = 256 * 1024 * 1024
 _READ_SETTINGS = {"output_format_json_quote_64bit_integers": "0", "wait_end_of_query": "1"}
 _TOO_SLOW, _NO_DATABASE, _NO_TABLE = 159, 81, 60
 _NO_SPACE = 243
+_EVERY_BLOCK = {"insert_deduplicate": "0"}
+"""Replicated tables leave out an insert that equals an earlier one, and with it what a view would make of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,7 @@ class Shard:
         self._seconds = seconds
         self._http = self._client()
         self._good = 0
+        self._always = _EVERY_BLOCK if cluster.replicated else {}
         hosts = ", ".join(urlsplit(url).netloc for url in self._urls)
         self.name = f"shard {number + 1} of {len(cluster.shards)} ({hosts})"
 
@@ -143,7 +146,7 @@ class Shard:
         )
 
     async def _send(self, text: str, settings: dict[str, str], body: bytes, *, database: bool = True) -> Reply:
-        asked = {**settings, **({"database": self._cluster.database} if database else {})}
+        asked = {**self._always, **settings, **({"database": self._cluster.database} if database else {})}
         content = body or text.encode()
         if body:
             asked["query"] = text
@@ -160,9 +163,7 @@ class Shard:
                     secrets=(self._cluster.password,),
                 )
             except HTTPError as exc:
-                failure = BusyError(
-                    f"{self.name} does not answer: {exc.problem}; what it holds is missing", retry_after_seconds=10
-                )
+                failure = self._silence(exc)
                 await self._renew()
                 continue
             if reply.status == 200:
@@ -172,6 +173,13 @@ class Shard:
             raise self._refusal(reply)
         assert failure is not None
         raise failure
+
+    def _silence(self, exc: HTTPError) -> StoreError:
+        if exc.kind == "tls":
+            return StoreError(f"{self.name}: {exc.problem}; --clickhouse-ca names the authorities to trust")
+        return BusyError(
+            f"{self.name} does not answer: {exc.problem}; what it holds is missing", retry_after_seconds=10
+        )
 
     async def _renew(self) -> None:
         """Begin with fresh connections: who retries here paces himself, and a query's error is no server's."""

@@ -32,7 +32,22 @@ _CONFIG = """<?xml version="1.0"?>
     <default_database>default</default_database>
     <timezone>UTC</timezone>
     <merge_tree><parts_to_delay_insert>1000</parts_to_delay_insert></merge_tree>
+    {more}
 </yandex>
+"""
+_REPLICA = """
+    <zookeeper>
+        <node><host>127.0.0.1</host><port>{keeper}</port></node><session_timeout_ms>2000</session_timeout_ms>
+    </zookeeper>
+    <macros><shard>{shard}</shard><replica>{replica}</replica></macros>
+    <interserver_http_host>127.0.0.1</interserver_http_host><interserver_http_port>{port}</interserver_http_port>
+"""
+_HTTPS = """
+    <https_port>{port}</https_port>
+    <openSSL><server>
+        <certificateFile>{certificate}</certificateFile><privateKeyFile>{key}</privateKeyFile>
+        <verificationMode>none</verificationMode>
+    </server></openSSL>
 """
 _USERS = """<?xml version="1.0"?>
 <yandex>
@@ -47,20 +62,37 @@ _USERS = """<?xml version="1.0"?>
 PASSWORD = "watt's in it"
 
 
+def replica_of(shard: str, replica: str, keeper: int) -> str:
+    """Configuration of a server that shares its rows with the others of its shard.
+
+    Args:
+        shard: Which shard.
+        replica: Which of its servers.
+        keeper: Port of the ZooKeeper.
+    """
+    return _REPLICA.format(keeper=keeper, shard=shard, replica=replica, port=free_port())
+
+
+def https_on(port: int, certificate: Path, key: Path) -> str:
+    """Configuration of a server that listens to https as well; both files are PEM."""
+    return _HTTPS.format(port=port, certificate=certificate, key=key)
+
+
 class ClickHouse:
     """One server, made and started by its constructor; `start` starts it again.
 
     Args:
         folder: Where it keeps everything.
         before: Words before its command line: a command that ends by becoming it.
+        more: Further configuration.
     """
 
-    def __init__(self, folder: Path, before: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, before: Sequence[str] = (), *, more: str = "") -> None:
         self.folder = folder
         self._before = before
         folder.mkdir(parents=True, exist_ok=True)
-        self.port, native = _free_port(), _free_port()
-        (folder / "config.xml").write_text(_CONFIG.format(folder=folder, port=self.port, native=native))
+        self.port, native = free_port(), free_port()
+        (folder / "config.xml").write_text(_CONFIG.format(folder=folder, port=self.port, native=native, more=more))
         (folder / "users.xml").write_text(_USERS.format(password=PASSWORD))
         self.url = f"http://127.0.0.1:{self.port}"
         self.start()
@@ -102,7 +134,8 @@ class ClickHouse:
             self.kill()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens to."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
