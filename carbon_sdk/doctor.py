@@ -7,7 +7,7 @@ nothing behind, and changes nothing.
 import asyncio
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -17,6 +17,7 @@ from carbon_sdk import __version__, cloud
 from carbon_sdk.assembly import intensity_chain, misspelt
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Intensity, Place
+from carbon_sdk.interpreter import unsupported
 from carbon_sdk.log import Log
 from carbon_sdk.machine import basis_of, find_meters, known_idle_power, refuse
 from carbon_sdk.meters import cgroup
@@ -142,9 +143,10 @@ class Diagnosis:
         quota: What this process may use of it.
         idle: What it draws doing nothing.
         grid: Where it stands, and how dirty a kWh is there.
-        test: What the self-test gave; None where no CPU meter serves.
+        test: What the self-test gave; None where no CPU meter serves, or the interpreter cannot be measured.
         warnings: What else is not as it should be.
         disabled: The settings turn carbon_sdk off.
+        unsupported: Why this interpreter cannot be measured; None where it can.
     """
 
     meters: tuple[MeterReport, ...]
@@ -155,6 +157,7 @@ class Diagnosis:
     test: SelfTest | None
     warnings: tuple[str, ...]
     disabled: bool
+    unsupported: str | None
 
     @property
     def means(self) -> Method | None:
@@ -172,7 +175,9 @@ class Diagnosis:
     @property
     def exit_code(self) -> int:
         """0 where it works as well as it can here; 1 where a meter has a remedy; 3 where no joule can be booked."""
-        if self.disabled or self.means is None or self.test is None or not self.test.balances:
+        if self.disabled or self.unsupported is not None:
+            return NOTHING
+        if self.means is None or self.test is None or not self.test.balances:
             return NOTHING
         return COULD_BE_BETTER if self.remedies else WORKS
 
@@ -181,6 +186,8 @@ class Diagnosis:
         """The same in words."""
         if self.disabled:
             return "nothing is measured: CARBON_SDK_DISABLED is set"
+        if self.unsupported is not None:
+            return f"nothing is measured: {self.unsupported}"
         if self.means is None or self.test is None:
             return "nothing can be measured"
         if not self.test.balances:
@@ -238,16 +245,23 @@ def main(settings: Settings, stream: IO[str]) -> int:
     return found.exit_code
 
 
-async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagnosis:
+async def examine(
+    settings: Settings,
+    *,
+    seconds: float = BURN_SECONDS,
+    unsupported: Callable[[], str | None] = unsupported,
+) -> Diagnosis:
     """Look at everything; it takes a little longer than the self-test.
 
     Args:
         settings: As a service would have them.
         seconds: How long the self-test burns CPU.
+        unsupported: Says why this interpreter cannot be measured; no self-test then.
 
     Raises:
         SettingsError: A setting cannot be used.
     """
+    reason = unsupported()
     warnings: list[str] = []
 
     def hear(_level: str, event: str, fields: Mapping[str, Any]) -> None:
@@ -266,7 +280,7 @@ async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagn
         idle = known_idle_power(settings, basis_of(found.meters), log)
         async with asyncio.TaskGroup() as tasks:
             asking = tasks.create_task(_grid(chain, place))
-            test = await _tested(found, idle, seconds)
+            test = await _tested(found, idle, seconds, measurable=reason is None)
     log.flush()
     grid = asking.result()
     shown = [link.problem for link in grid.chain if link.problem is not None]
@@ -279,13 +293,14 @@ async def examine(settings: Settings, *, seconds: float = BURN_SECONDS) -> Diagn
         test=test,
         warnings=(*(text for text in warnings if not any(one in text for one in shown)), *misspelt(settings)),
         disabled=settings.disabled,
+        unsupported=reason,
     )
 
 
-async def _tested(found: Detected, idle: IdlePower, seconds: float) -> SelfTest | None:
-    """The self-test, where a CPU meter serves; the meters are closed after it."""
+async def _tested(found: Detected, idle: IdlePower, seconds: float, *, measurable: bool) -> SelfTest | None:
+    """The self-test, where a CPU meter serves and the interpreter can be measured; the meters are closed after it."""
     try:
-        if found.cpu is None:
+        if found.cpu is None or not measurable:
             return None
         return await self_test(found.meters, idle_power=idle, seconds=seconds)
     finally:

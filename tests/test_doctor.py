@@ -21,10 +21,11 @@ from rich.console import Console
 
 from carbon_sdk import doctor_table
 from carbon_sdk.cli import main
-from carbon_sdk.doctor import Diagnosis, Grid, Idle, Link, Machine, Quota
+from carbon_sdk.doctor import Diagnosis, Grid, Idle, Link, Machine, Quota, examine
 from carbon_sdk.meters.detect import MeterReport
 from carbon_sdk.meters.idle import IdlePower
 from carbon_sdk.selftest import Book, SelfTest, SpanResult
+from carbon_sdk.settings import from_environment
 from tests.meters.conftest import SysfsTree
 from tests.privileges import without_privileges
 
@@ -104,6 +105,14 @@ def test_a_counter_that_serves_is_all_that_is_wanted(counter: SysfsTree, capsys:
     assert long["burned_cpu_seconds"] > 1.3 * short["burned_cpu_seconds"] > 0.0
     shared = book["spans"]["long"] / book["spans"]["short"]
     assert shared == pytest.approx(long["booked_cpu_seconds"] / short["booked_cpu_seconds"], rel=0.05)
+
+
+@pytest.mark.anyio
+async def test_an_interpreter_that_cannot_be_measured_is_told_and_not_tested(counter: SysfsTree) -> None:
+    """The doctor says what a service would say at its start, and books no joule that none would get."""
+    found = await examine(from_environment(), unsupported=lambda: "no global lock")
+
+    assert (found.exit_code, found.test, found.as_object()["unsupported"]) == (3, None, "no global lock")
 
 
 def test_without_a_counter_the_model_is_named_and_nothing_is_left_to_do(
@@ -290,6 +299,7 @@ FOUND = Diagnosis(
     test=TEST,
     warnings=(),
     disabled=False,
+    unsupported=None,
 )
 
 
@@ -330,6 +340,7 @@ def test_a_person_reads_what_was_found() -> None:
         (replace(FOUND, meters=(replace(FOUND.meters[0], remedy="Do this"),)), 1, "Remedy: Do this"),
         (replace(FOUND, disabled=True), 3, "CARBON_SDK_DISABLED"),
         (replace(FOUND, test=None), 3, "nothing can be measured"),
+        (replace(FOUND, unsupported="no global lock"), 3, "nothing is measured: no global lock"),
         (with_book(idle_joules=31.0), 3, "do not balance"),
         (with_book(measured_joules=0.0), 3, "stood still while the CPU was busy"),
         (with_book(measured_joules=None, gap="the counter went back"), 3, "package: the counter went back"),

@@ -130,11 +130,15 @@ class Answers:
             if measure not in [one.name for one in query.measures]:
                 raise ValueError(f"measure must be one of {', '.join(one.name for one in query.measures)}")
             maps = heat_map.heat_maps(await self._store.figures(query), zone, measure)
+            sums = {
+                name: [[sum(hours) if hours else None for hours in row] for row in cells]
+                for name, cells in maps.items()
+            }
             whole = await self._store.figures(dataclasses.replace(query, by=(), edges=()))
         except (ValueError, QueryError) as exc:
             return problem(400, str(exc))
         known = whole[0].shares if whole else {}
-        return JSONResponse({"project": project, "measure": measure, "weekdays_from_monday": maps, "known": known})
+        return JSONResponse({"project": project, "measure": measure, "weekdays_from_monday": sums, "known": known})
 
     async def records(self, request: Request) -> Response:
         """`GET /v1/records`: raw records, a page at a time."""

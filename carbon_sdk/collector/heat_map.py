@@ -1,4 +1,4 @@
-"""Sums by weekday and hour of the day, a map for each signal and scope where grams are summed."""
+"""Hours by weekday and hour of the day, a map for each signal and scope where grams are asked for."""
 
 from collections.abc import Iterable
 from zoneinfo import ZoneInfo
@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 from carbon_sdk.collector.figure import Figure, pricing
 from carbon_sdk.collector.report import PRICED, Dimension
 
-Cells = list[list[float | None]]
-"""Seven rows of 24, Monday first; None where nothing is known."""
+Cells = list[list[list[float]]]
+"""Seven rows of 24, Monday first: what each such hour of the period was, as far as it is known."""
 WHOLE = "all"
 """Name of the one map of a measure without a price."""
 
@@ -23,7 +23,7 @@ def heat_maps(figures: Iterable[Figure], zone: ZoneInfo, measure: str) -> dict[s
     Args:
         figures: Of one hour each, grouped by `dimensions(measure)`.
         zone: The time zone.
-        measure: What is summed.
+        measure: What is asked for.
     """
     maps: dict[str, Cells] = {}
     for figure in figures:
@@ -33,7 +33,7 @@ def heat_maps(figures: Iterable[Figure], zone: ZoneInfo, measure: str) -> dict[s
         name = WHOLE
         if measure in PRICED:
             name = pricing(figure.key["intensity_signal"], figure.key["intensity_scope"])
-        cells = maps.setdefault(name, [[None] * 24 for _ in range(7)])
+        cells = maps.setdefault(name, [[[] for _ in range(24)] for _ in range(7)])
         local = figure.start.astimezone(zone)
-        cells[local.weekday()][local.hour] = (cells[local.weekday()][local.hour] or 0.0) + value
+        cells[local.weekday()][local.hour].append(value)
     return maps

@@ -1,5 +1,6 @@
-"""Hour by weekday: when it is used."""
+"""Hour by weekday: when it is used. An hour is shown as it is on average, for a period may hold a weekday once more."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
@@ -17,7 +18,7 @@ BY = dimensions(MEASURE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatCell:
-    """One hour of one weekday: its level, 0 for unknown and 1 to `LEVELS`, and its grams in words."""
+    """One hour of one weekday: its level, 0 for unknown and 1 to `LEVELS`, and its mean grams in words."""
 
     level: int
     text: str
@@ -39,15 +40,20 @@ def heats_of(figures: Sequence[Figure], zone: ZoneInfo) -> list[Heat]:
 
 
 def _heat(kind: str, cells: Cells) -> Heat | None:
-    greatest = max((value for row in cells for value in row if value is not None), default=0.0)
+    greatest = max(statistics.fmean(hours) for row in cells for hours in row if hours)
     if not greatest:
         return None
     rows = tuple(
-        (day, tuple(HeatCell(level=_level(value, greatest), text=str(quantity(value, GRAMS))) for value in row))
-        for day, row in zip(WEEKDAYS, cells, strict=True)
+        (day, tuple(_cell(hours, greatest) for hours in row)) for day, row in zip(WEEKDAYS, cells, strict=True)
     )
     return Heat(kind=kind, rows=rows, greatest=str(quantity(greatest, GRAMS)))
 
 
-def _level(value: float | None, greatest: float) -> int:
-    return 0 if value is None else 1 + min(int(value / greatest * LEVELS), LEVELS - 1)
+def _cell(hours: Sequence[float], greatest: float) -> HeatCell:
+    if not hours:
+        return HeatCell(level=0, text=str(quantity(None, GRAMS)))
+    mean = statistics.fmean(hours)
+    text = str(quantity(mean, GRAMS))
+    if len(hours) > 1:
+        text = f"{text}, mean of {len(hours)} hours"
+    return HeatCell(level=1 + min(int(mean / greatest * LEVELS), LEVELS - 1), text=text)

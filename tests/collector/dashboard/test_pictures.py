@@ -107,6 +107,20 @@ def test_the_week_is_that_of_the_viewer(zone: str, day: int, hour: int) -> None:
     assert sum(cell.level > 0 for _, cells in heat.rows for cell in cells) == 1
 
 
+def test_a_weekday_that_a_period_holds_twice_weighs_no_more() -> None:
+    """Ten days hold three weekdays twice: an hour is shown as it is on average, not as their sum."""
+    key: dict[str, str | None] = {"intensity_signal": "average", "intensity_scope": "lifecycle"}
+    hours = [
+        figure(key, start=START + timedelta(days=days), emissions_g=grams)
+        for days, grams in ((0, 2.0), (1, 3.0), (7, 4.0))
+    ]
+    (heat,) = heats_of(hours, ZoneInfo("UTC"))
+
+    assert [cells[0].text for _, cells in heat.rows[:2]] == ["3.00 g, mean of 2 hours", "3.00 g"]
+    assert heat.rows[0][1][0].level == heat.rows[1][1][0].level
+    assert heat.greatest == "3.00 g"
+
+
 def test_an_endpoint_is_heavy_or_busy_and_the_page_says_which() -> None:
     """Weight of a request against the mean of its service, share of its requests, and the part that weighs most."""
     service = figure(requests=1000, grams=100.0)
