@@ -1,6 +1,7 @@
 """Who reports: service, instance, machine."""
 
 import hashlib
+import os
 import secrets
 import sys
 from dataclasses import dataclass
@@ -57,13 +58,22 @@ def identify(
     )
 
 
-def machine_mark(procfs_root: Path, *, container: bool) -> str:
-    """16 hexadecimal digits for this kernel's life, and this container if asked; `unknown` where unreadable."""
+def machine_mark(procfs_root: Path, *, container: bool, host: str | None = None) -> str:
+    """16 hexadecimal digits for this kernel's life, and this container if asked.
+
+    Where the kernel does not tell, the host's name stands for it: one word for all such machines would make them one.
+
+    Args:
+        procfs_root: Where /proc is.
+        container: Whether each container is to have a mark of its own.
+        host: The host's name, if not the one that this process sees.
+    """
+    own = procfs_root / "self"
     try:
         mark = (procfs_root / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         if container:
-            mark += (procfs_root / "self/cgroup").read_text(encoding="utf-8", errors="surrogateescape")
-            mark += str((procfs_root / "self/ns/cgroup").readlink()) + str((procfs_root / "self/ns/mnt").readlink())
+            mark += (own / "cgroup").read_text(encoding="utf-8", errors="surrogateescape")
+            mark += str((own / "ns/cgroup").readlink()) + str((own / "ns/mnt").readlink())
     except (OSError, ValueError):
-        return "unknown"
+        mark = f"host {host or os.uname().nodename}"
     return hashlib.sha256(mark.encode(errors="surrogateescape")).hexdigest()[:16]

@@ -59,7 +59,7 @@ class Thread(threading.Thread):
         with self._at_work:
             try:
                 self._clock.own_thread()
-                with asyncio.Runner(loop_factory=self._new_loop) as runner:
+                with asyncio.Runner(debug=False, loop_factory=self._new_loop) as runner:  # the app debugs its own loops
                     runner.run(self._run())
             except Exception as exc:  # no error of ours reaches the app: it is told, and nothing is measured
                 self.failure = exc

@@ -1,8 +1,9 @@
 """The gate in front of the routes: who comes, from where, how often; and headers that every answer carries.
 
 Without tokens the service is open, but to this machine alone: it listens on a loopback address, and answers only
-requests that name one as their host, so that a web page elsewhere cannot reach it through a name of its own (DNS
-rebinding). Once a token was made, every request needs one, wherever it comes from.
+requests that come from one, should the tokens be taken away while it listens on another, and that name one as their
+host, so that a web page elsewhere cannot reach it through a name of its own (DNS rebinding). Once a token was made,
+every request needs one, wherever it comes from.
 """
 
 import ipaddress
@@ -99,7 +100,7 @@ class Gate:
     def _refusal(self, scope: Scope) -> JSONResponse | None:
         headers = Headers(scope=scope)
         if not self._tokens.all():
-            if not is_loopback(_host(headers.get("host", ""))):
+            if not (is_loopback(_host(headers.get("host", ""))) and is_loopback(_address(scope))):
                 return problem(421, "without tokens this service answers to localhost only; make a token to open it")
             caller = Caller(name="local", project=None, scopes=access.SCOPES)
         elif self._is_exempt(scope["path"]):
@@ -108,7 +109,7 @@ class Gate:
             offered = headers.get("authorization", "")
             known = self._tokens.caller(offered[7:].strip()) if offered[:7].lower() == "bearer " else None
             if known is None:
-                return self._stranger(scope["client"][0] if scope.get("client") else "unknown")
+                return self._stranger(_address(scope))
             caller = known
         if wait := self._rate.wait_seconds(caller.name):
             return problem(429, "too many requests", retry_after_seconds=wait)
@@ -122,6 +123,11 @@ class Gate:
         if wait := self._strangers.wait_seconds(address):
             return problem(429, "too many attempts without a good token", retry_after_seconds=wait)
         return problem(401, "a token is needed: Authorization: Bearer cst_...")
+
+
+def _address(scope: Scope) -> str:
+    """Where a request comes from."""
+    return str(scope["client"][0]) if scope.get("client") else "unknown"
 
 
 def _host(header: str) -> str:

@@ -16,6 +16,8 @@ _BROKEN: tuple[type[Exception], ...] = (zlib.error, _inflater.error)
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS  # a gzip header and trailer around deflate
 _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024
 """RFC 8878, section 3.1.1.1.2: a decoder should support windows up to 8 MiB and may refuse larger ones."""
+MOST_MEMBERS = 100
+"""Of one gzip body (RFC 1952, section 2.2): what follows a member is copied to be read, so many are a bomb."""
 
 ENCODINGS: tuple[str, ...] = ("identity", "gzip", "zstd")
 
@@ -52,7 +54,7 @@ def unpack(body: bytes, encoding: str, limit_bytes: int) -> bytes:
 def _gunzip(body: bytes, limit_bytes: int) -> bytes:
     parts: list[bytes] = []
     length = 0
-    while body:
+    for _ in range(MOST_MEMBERS):
         inflating = _inflater.decompressobj(_GZIP_WINDOW)
         try:
             part = inflating.decompress(body, limit_bytes - length + 1)
@@ -65,7 +67,9 @@ def _gunzip(body: bytes, limit_bytes: int) -> bytes:
             raise UnpackError("the gzip data ends too early")
         parts.append(part)
         body = inflating.unused_data
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not body:
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+    raise UnpackError(f"more than {MOST_MEMBERS} gzip members")
 
 
 def _unzstd(body: bytes, limit_bytes: int) -> bytes:

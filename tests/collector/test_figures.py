@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from carbon_sdk.collector.access import Tokens
+from carbon_sdk.collector.app import create_app
 from carbon_sdk.collector.duckdb_store import DuckDBStore
 from carbon_sdk.collector.server import Serving, serve
 from carbon_sdk.emission import Emission
@@ -167,3 +169,16 @@ async def test_further_routes_are_served_and_stand_behind_the_same_gate(tmp_path
         assert (await client.get("/page", headers={"host": "evil.example"})).status_code == 421
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("comes_from", "status"), [("127.0.0.1", 200), ("::1", 200), ("192.0.2.7", 421)])
+async def test_without_tokens_the_service_is_open_to_its_own_machine_alone(
+    tmp_path: Path, comes_from: str, status: int
+) -> None:
+    """Also where they were taken away while it listens to all: whoever comes may call the host as he likes."""
+    store = DuckDBStore(tmp_path)
+    app = create_app(store, Tokens(tmp_path / "tokens.json"))
+    transport = httpx.ASGITransport(app, client=(comes_from, 4711))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        assert (await client.get("/v1/projects")).status_code == status
+    await store.aclose()

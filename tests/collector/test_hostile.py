@@ -167,10 +167,24 @@ def lying() -> bytes:
         (zeros(1_000_000)[:-3], "zstd", {400}),
         (gzip.compress(b"[]")[:-4], "gzip", {400}),
         (b"", "gzip", {400}),
+        (gzip.compress(b"[") + gzip.compress(b"]"), "gzip", {200}),
+        (gzip.compress(b"") * 10_000 + gzip.compress(b"[]"), "gzip", {400}),
         (b"[]", "gzip, gzip", {415}),
         (b"[]", "br", {415}),
     ],
-    ids=["gzip", "gzip of many", "zstd", "zstd that lies", "torn zstd", "torn gzip", "empty", "twice", "unknown"],
+    ids=[
+        "gzip",
+        "gzip of many",
+        "zstd",
+        "zstd that lies",
+        "torn zstd",
+        "torn gzip",
+        "empty",
+        "two",
+        "many empty",
+        "twice",
+        "unknown",
+    ],
 )
 def test_bombs_and_torn_bodies_are_refused(
     collector: Collector, instance: str, body: bytes, encoding: str, statuses: set[int]

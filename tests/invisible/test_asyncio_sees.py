@@ -5,6 +5,8 @@ import gc
 import inspect
 import logging
 import re
+import subprocess
+import sys
 import time
 import traceback
 import typing
@@ -16,6 +18,7 @@ import pytest
 import uvloop
 
 from carbon_sdk import Carbon, CarbonMiddleware, track
+from carbon_sdk.environment import environment
 from carbon_sdk.testing import FakeMeter, FixedIntensity
 
 Scope = MutableMapping[str, Any]
@@ -193,6 +196,17 @@ def test_debug_mode_still_tells_of_slow_steps_by_the_tasks_name(
     slow = [record.getMessage() for record in caplog.records if "the request" in record.getMessage()]
     assert len(slow) == 1
     assert slow[0].startswith("Executing <Task")
+
+
+def test_debug_mode_does_not_tell_of_steps_that_are_none_of_the_apps() -> None:
+    """Our own thread loads and builds within steps of its loop; whoever debugs the app is not to look for them."""
+    code = "import carbon_sdk\nwith carbon_sdk.track('job'): pass"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+
+    assert "carbon.emission" in done.stderr
+    assert [line for line in done.stderr.splitlines() if not line.startswith("{")] == []
 
 
 def without_figures(message: str) -> str:
