@@ -169,8 +169,10 @@ class CarbonMiddleware:
     def _request(self, scope: Scope, clock: Clock) -> RequestOwner | None:
         """A request, its loop followed; None where it is not to be measured, or cannot be."""
         slot = THREAD.slot
-        within = isinstance(slot.owner, RequestOwner)
-        if within or not clock.running or scope["type"] not in ("http", "websocket"):
+        within = slot.owner
+        if isinstance(within, RequestOwner) and not within.answered:
+            return None
+        if not clock.running or scope["type"] not in ("http", "websocket"):
             return None
         try:
             if _in_asyncio():
@@ -260,6 +262,11 @@ class RequestOwner(Owner):
         self.scope: Scope | None = scope
         self.clock = clock
         self.begun_ns = begun_ns
+
+    @property
+    def answered(self) -> bool:
+        """Its last byte has been sent. A server begins the next request of the connection then, in this one's steps."""
+        return self.sent_ns > 0 or self.ended
 
     def watch(self, send: Send) -> Send:
         """`send`, with the response's status and its last byte seen."""
