@@ -423,10 +423,19 @@ def endpoint_of(scope: Scope) -> str | None:
 
 
 def _prefix(scope: Scope, path: str) -> str:
-    """The templates of the mounts around the route, without what a proxy has put before the application."""
-    mounted = scope.get("app_root_path", "")
+    """The templates of the mounts around the route, without what a proxy has put before the application.
+
+    A mount tells its path as it was asked for, and what its parameters held: their names are put back.
+    """
+    before = scope.get("app_root_path")  # where there is no mount, the whole of root_path is the proxy's
     root_path = scope.get("root_path", "")
-    return root_path[len(mounted) :] if root_path.startswith(mounted) else ""
+    if before is None or not root_path.startswith(before):
+        return ""
+    parts = root_path[len(before) :].split("/")
+    for name, value in scope.get("path_params", {}).items():
+        if f"{{{name}}}" not in path and f"{{{name}:" not in path and (text := str(value)) in parts:
+            parts[len(parts) - 1 - parts[::-1].index(text)] = f"{{{name}}}"
+    return "/".join(parts)
 
 
 def _in_asyncio() -> bool:

@@ -120,6 +120,10 @@ async def failing() -> None:
     raise ValueError("the app's own")
 
 
+async def listed(n: int) -> int:
+    return n
+
+
 @app.get("/refused")
 async def refused() -> None:
     raise HTTPException(503)
@@ -197,16 +201,35 @@ async def test_the_books_of_real_traffic_balance() -> None:
 async def test_mounted_applications_keep_their_route() -> None:
     """Mount, router prefix and parameter are all in the endpoint's name; a proxy's prefix is not."""
     inner = FastAPI()
-
-    @inner.get("/c1/list/{n}")
-    async def listed(n: int) -> int:
-        return n
-
+    inner.add_api_route("/c1/list/{n}", listed)
     outer = FastAPI()
     outer.mount("/api/v1", inner)
     records = await visit(outer, ("GET", "/proxy/api/v1/c1/list/7"), root_path="/proxy")
 
     assert "GET /api/v1/c1/list/{n}" in records
+
+
+async def test_a_prefix_that_a_proxy_has_cut_off_is_no_part_of_the_route() -> None:
+    """As `uvicorn --root-path` and `FastAPI(root_path=)` tell of it, with a mount and without."""
+    inner = FastAPI()
+    outer = FastAPI()
+    for application in (inner, outer):
+        application.add_api_route("/list/{n}", listed)
+    outer.mount("/c1", inner)
+    records = await visit(outer, *[("GET", f"/proxy{path}") for path in ("/list/7", "/c1/list/7")], root_path="/proxy")
+
+    assert {"GET /list/{n}", "GET /c1/list/{n}"} <= set(records)
+
+
+async def test_what_a_mounts_parameters_held_is_in_no_name() -> None:
+    """A customer's name is nobody's endpoint, and there are many of them."""
+    inner = FastAPI()
+    inner.add_api_route("/list/{n}", listed)
+    outer = FastAPI()
+    outer.mount("/of/{customer}/in/{year}", inner)
+    records = await visit(outer, *[("GET", f"/of/ann{n}@example.org/in/20{n}/list/{n}") for n in range(10, 20)])
+
+    assert records["GET /of/{customer}/in/{year}/list/{n}"].requests == 10
 
 
 async def test_starlette_routes_and_mounts_have_names_too() -> None:
