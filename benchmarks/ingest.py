@@ -264,18 +264,19 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each run")
     parser.add_argument("--history", type=int, default=1_000_000, help="records that are there before the first run")
+    parser.add_argument("--keep", type=Path, help="make the history in this folder, or use the one that is there")
     parser.add_argument("--rate", type=float, default=50_000.0, help="records a second where they are offered")
     parser.add_argument("--no-overview", action="store_true", help="ask for no overview meanwhile")
+    parser.add_argument("--paces", nargs="+", default=["full", "offered"], choices=["full", "offered"])
     parser.add_argument("--forms", nargs="+", default=["json", "columns"], choices=["json", "columns"])
     arguments = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="carbon-ingest-"))
-    try:
-        started = time.perf_counter()
-        records = fill(folder, arguments.history, HISTORY)
-        print(f"{records:,} records there after {time.perf_counter() - started:.0f} s\n")
+    with tempfile.TemporaryDirectory(prefix="carbon-ingest-") as temporary:
+        history = arguments.keep or Path(temporary, "history")
+        if not history.exists():
+            fill(history, arguments.history, HISTORY)
+        folder = Path(temporary, "data")
+        shutil.copytree(history, folder)
         await compare(folder, arguments)
-    finally:
-        shutil.rmtree(folder)
 
 
 async def compare(folder: Path, arguments: argparse.Namespace) -> None:
@@ -288,12 +289,9 @@ async def compare(folder: Path, arguments: argparse.Namespace) -> None:
         for form in arguments.forms:
             load = Load(server.port, form)
             label = "JSON + gzip" if form == "json" else "columns + zstd"
-            runs = (
-                (f"{label}, as fast as it goes", None),
-                (f"{label}, {arguments.rate:,.0f}/s offered", arguments.rate),
-            )
-            for name, rate in runs:
-                run = Run(name=name)
+            for pace in arguments.paces:
+                rate = arguments.rate if pace == "offered" else None
+                run = Run(name=f"{label}, {f'{rate:,.0f}/s offered' if rate else 'as fast as it goes'}")
                 await measure(server, load, run, arguments.seconds, rate, asked=not arguments.no_overview)
                 print(shown(run), flush=True)
     finally:

@@ -5,6 +5,7 @@ refuses anything at all, the body is read again by `json` and each record judged
 record is and says what is wrong with it. Then the collector's own bounds are applied to both alike.
 """
 
+import array
 import itertools
 import json
 import math
@@ -59,6 +60,7 @@ PLAIN = pa.schema(
     + [(name, pa.float64()) for name in NUMBERS]
 )
 """Columns that a row keeps as they are."""
+_TYPECODES = {pa.int64(): "q", pa.float64(): "d"}
 
 
 class BodyError(Exception):
@@ -122,9 +124,10 @@ def _check_count(records: int, bounds: Bounds) -> None:
 
 def _from_rows(rows: Sequence[tuple[Any, ...]], positions: Sequence[int], records: int, moments: Moments) -> Batch:
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(ORDER)
+    alike = bool(rows) and all(map(_is_one_value, _provenance_of(columns)))
     return Batch(
         accounts=list(map(_account_of, rows)),
-        provenances=list(map(_provenance_of, rows)),
+        provenances=[_provenance_of(rows[0])] * len(rows) if alike else list(map(_provenance_of, rows)),
         instances=list(columns[_AT["instance"]]),
         machines=list(columns[_AT["machine"]]),
         sequences=list(columns[_AT["sequence"]]),
@@ -162,12 +165,28 @@ def _from_columns(decoded: Any, bounds: Bounds) -> Batch:
 
 def _plain(columns: Sequence[Sequence[Any]], moments: Moments) -> pa.RecordBatch:
     """The columns that a row keeps."""
-    arrays = [pa.array(moments(columns[_AT[name]]), pa.int64()) for name in TIMES]
-    arrays += [pa.array(columns[_AT[name]], pa.int64()) for name in COUNTS]
-    units = [list(one.items()) if one else None for one in columns[_AT[UNITS]]]
-    arrays.append(pa.array(units, PLAIN.field(UNITS).type))
-    arrays += [pa.array(columns[_AT[name]], pa.float64()) for name in NUMBERS]
+    arrays = [_array_of(moments(columns[_AT[name]]), pa.int64()) for name in TIMES]
+    arrays += [_array_of(columns[_AT[name]], pa.int64()) for name in COUNTS]
+    units = columns[_AT[UNITS]]
+    pairs = [list(one.items()) if one else None for one in units] if any(units) else [None] * len(units)
+    arrays.append(_array_of(pairs, PLAIN.field(UNITS).type))
+    arrays += [_array_of(columns[_AT[name]], pa.float64()) for name in NUMBERS]
     return pa.RecordBatch.from_arrays(arrays, schema=PLAIN)
+
+
+def _is_one_value(column: Sequence[Any]) -> bool:
+    return bool(column) and column.count(column[0]) == len(column)
+
+
+def _array_of(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    """A column in Arrow; most are one value throughout, and most others know every value."""
+    if _is_one_value(column):
+        return pa.nulls(len(column), kind) if column[0] is None else pa.repeat(pa.scalar(column[0], kind), len(column))
+    try:
+        values = array.array(_TYPECODES[kind], column)
+    except (KeyError, TypeError):
+        return pa.array(column, kind)
+    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(values)])
 
 
 class _Moments:
@@ -177,9 +196,11 @@ class _Moments:
         self._known: dict[str | None, int | None] = {None: None}
 
     def of(self, column: Sequence[Any]) -> list[int | None]:
-        for text in set(column).difference(self._known):
-            self._known[text] = _microseconds(wire.utc_moment(text))
-        return [self._known[text] for text in column]
+        one_value = _is_one_value(column)
+        for text in {column[0]} if one_value else set(column):
+            if text not in self._known:
+                self._known[text] = _microseconds(wire.utc_moment(text))
+        return [self._known[column[0]]] * len(column) if one_value else [self._known[text] for text in column]
 
 
 def _microseconds(moment: datetime) -> int:

@@ -56,6 +56,7 @@ class Intake:
         self._store = store
         self._limits = limits or IntakeLimits()
         self._threads = anyio.CapacityLimiter(self._limits.bodies_at_once)
+        self._turn = asyncio.Lock()
 
     async def take(self, request: Request) -> Response:  # noqa: PLR0911
         """Take one batch."""
@@ -112,7 +113,12 @@ class Intake:
                 raise TooLongError from exc
 
         if len(body) <= INLINE_BYTES:
-            return read()
+            async with (
+                self._turn
+            ):  # one body in each round of the event loop: who asks for a figure need not wait for all
+                batch = read()
+                await asyncio.sleep(0)
+            return batch
         return await anyio.to_thread.run_sync(read, limiter=self._threads)
 
     def _bounds(self) -> Bounds:

@@ -15,7 +15,7 @@ GROUP_RECORDS = 25_000
 """Most records of one frame."""
 _JOURNAL = "journal"
 _PROBE_SECONDS = 1.0
-_LINGER_SECONDS = 0.005
+_LINGER_SECONDS = 0.02
 """The journal waits so long for company: a flush costs the same for one batch as for fifty."""
 
 

@@ -1,0 +1,89 @@
+"""Who takes and keeps many records at once leaves room for who asks."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from starlette.types import Message
+
+from carbon_sdk.collector.access import SCOPES, Caller
+from carbon_sdk.collector.duckdb_store import DuckDBStore
+from carbon_sdk.collector.intake import Intake
+from carbon_sdk.collector.store import Batch
+from carbon_sdk.wire import to_json
+from tests.collector.service import HOUR, emission
+
+
+class Noting:
+    """A store that notes the round of the event loop in which each batch came."""
+
+    def __init__(self, loop_round: Callable[[], int]) -> None:
+        self._round = loop_round
+        self.came: list[int] = []
+
+    async def ingest(self, _project: str, _batch: Batch, /) -> None:
+        self.came.append(self._round())
+
+    def now(self) -> float:
+        return HOUR.timestamp()
+
+    def oldest(self) -> float:
+        return 0.0
+
+
+def post(body: bytes) -> Request:
+    """A batch that has come as a whole."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    caller = Caller(name="local", project=None, scopes=SCOPES)
+    headers = [(b"content-type", b"application/json")]
+    return Request(
+        {"type": "http", "method": "POST", "query_string": b"", "headers": headers, "state": {"caller": caller}},
+        receive,
+    )
+
+
+def test_between_two_bodies_that_have_come_everything_else_has_its_turn() -> None:
+    """However many senders push, a question waits for one body."""
+
+    async def rounds_of_bodies() -> list[int]:
+        passed = 0
+
+        async def count() -> None:
+            nonlocal passed
+            while True:
+                passed += 1
+                await asyncio.sleep(0)
+
+        store = Noting(lambda: passed)
+        intake = Intake(store)  # type: ignore[arg-type]
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*(intake.take(post(f"[{to_json(emission(sequence=one))}]".encode())) for one in range(20)))
+        counting.cancel()
+        return store.came
+
+    came = asyncio.run(rounds_of_bodies())
+
+    assert came == sorted(set(came))
+    assert len(came) == 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no weight of their own there")
+def test_one_thread_loads_with_less_weight_than_those_that_answer(tmp_path: Path) -> None:
+    """Acknowledgements and questions do not wait for what is loaded behind them."""
+    before = set(os.listdir("/proc/self/task"))
+    store = DuckDBStore(tmp_path)
+    try:
+        asyncio.run(store.settled())
+        made = set(os.listdir("/proc/self/task")) - before
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+
+        assert sorted(os.getpriority(os.PRIO_PROCESS, int(one)) > own for one in made)[-2:] == [False, True]
+    finally:
+        store.close()
