@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 
-from carbon_sdk.cpu.clock import Account, Clock, Tally, drive
+from carbon_sdk.cpu.clock import THREAD, Account, Clock, Tally, drive
 
 CLOCKS: dict[str, Callable[[], int]] = {
     "time.monotonic_ns": time.monotonic_ns,
@@ -70,7 +70,7 @@ async def error(rule: tuple[Callable[[], int], Callable[[], int]], step_ns: int)
     clock = Clock(on_error=print, monotonic_ns=rule[0], thread_time_ns=rule[1])
     clock.start()
     try:
-        tally = Tally(JOB, clock.touched)
+        tally = Tally(JOB, clock.touched, THREAD.slot)
         used_ns, _ = await asyncio.gather(drive(steps(step_ns), tally), steps(step_ns))
         return float(tally.total_ns / used_ns - 1)
     finally:

@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable
 
 from carbon_sdk.cpu import tree
-from carbon_sdk.cpu.driver import LOCK, Owner
+from carbon_sdk.cpu.driver import LOCK
 from carbon_sdk.cpu.faults import Touched
 from carbon_sdk.cpu.handover import Listener
+from carbon_sdk.cpu.owner import Owner
 
 SUPPORTED = sys.platform == "linux"
 WAITID = {"x86_64": 247, "aarch64": 95, "riscv64": 95}

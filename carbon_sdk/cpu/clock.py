@@ -18,9 +18,7 @@ from carbon_sdk.cpu.driver import (
     SLOTS_LOCK,
     STALE_NS,
     THREAD,
-    Owner,
     Slot,
-    Tally,
     current,
     drive,
     nobody,
@@ -29,6 +27,7 @@ from carbon_sdk.cpu.driver import (
 )
 from carbon_sdk.cpu.faults import OnError, Touched
 from carbon_sdk.cpu.hooks import bound, follow_callbacks, follow_children, follow_tasks, follow_threads
+from carbon_sdk.cpu.owner import Owner, Tally
 from carbon_sdk.cpu.tasks import TaskFactory, followed
 from carbon_sdk.cpu.watch import Watch, follow, in_loop
 

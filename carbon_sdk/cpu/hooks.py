@@ -27,7 +27,8 @@ from types import MethodType
 from typing import Any
 
 from carbon_sdk.cpu import children
-from carbon_sdk.cpu.driver import THREAD, Owner, current
+from carbon_sdk.cpu.driver import THREAD, current
+from carbon_sdk.cpu.owner import Owner
 from carbon_sdk.cpu.tasks import TaskFactory, followed
 
 ALARMS = frozenset(("asyncio.futures", "asyncio.timeouts", "anyio._backends._asyncio"))

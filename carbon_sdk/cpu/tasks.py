@@ -7,7 +7,8 @@ from collections.abc import Coroutine, Generator
 from types import CoroutineType
 from typing import Any
 
-from carbon_sdk.cpu.driver import THREAD, Owner, current, drive
+from carbon_sdk.cpu.driver import THREAD, current, drive
+from carbon_sdk.cpu.owner import Owner
 
 
 class TaskFactory:

@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator
 from types import CodeType, FrameType
 from typing import Any
 
-from carbon_sdk.cpu.driver import THREAD, Owner, Slot
+from carbon_sdk.cpu.driver import THREAD, Slot
 from carbon_sdk.cpu.faults import Touched
+from carbon_sdk.cpu.owner import Owner
 
 _monitoring: Any = getattr(sys, "monitoring", None)
 TOOL_IDS = (4, 3)

@@ -375,11 +375,12 @@ class RequestOwner(Owner):
     def _cell(self) -> Tally:
         """The tally of the endpoint on this thread, found by route and method from now on."""
         scope: Any = self.scope  # still there: a request that has ended counts no more
-        cells = THREAD.slot.cells
+        slot = THREAD.slot
+        cells = slot.cells
         account = self._account(self._endpoint(scope) or f"{_method(scope)} {NO_ROUTE}")
         cell: Tally | None = cells.get(account)
         if cell is None:
-            cell = cells[account] = Tally(account, self.touched)
+            cell = cells[account] = Tally(account, self.touched, slot)
         route, root_path, method = scope.get("route"), scope.get("root_path"), scope.get("method")
         if route is not None and method in METHODS and self.origin is None:
             known: Any = cells.get(id(route))

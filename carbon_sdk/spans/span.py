@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Protocol
 
-from carbon_sdk.cpu.clock import Account, Clock, Outcome, Tally
+from carbon_sdk.cpu.clock import THREAD, Account, Clock, Outcome, Tally
 from carbon_sdk.meters.meter import METHODS, Method
 
 MAXIMUM_UNIT_TEXT = 100
@@ -110,7 +110,7 @@ class Span:
         self._begun_ns = self._monotonic_ns()
         self.tally: Tally | None = None
         if account is not None and clock is not None:
-            self.tally = Tally(account, clock.touched)
+            self.tally = Tally(account, clock.touched, THREAD.slot)
             self.tally.span = self
         if parent is not None:
             parent._children.append(self)

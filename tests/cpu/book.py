@@ -6,9 +6,14 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from carbon_sdk.cpu.accounts import Account, Cut, Use
-from carbon_sdk.cpu.clock import Clock, Tally, drive
+from carbon_sdk.cpu.clock import THREAD, Clock, Tally, drive
 from carbon_sdk.spans.span import SpanShare
 from carbon_sdk.spans.track import Track
+
+Loop = Callable[[], asyncio.AbstractEventLoop]
+"""Makes a loop."""
+Shape = Callable[["Book"], Coroutine[Any, Any, None]]
+"""A way in which a span's code can run."""
 
 JOB = Account("worker", "job", "job")
 NEIGHBOUR_SECONDS = 0.002
@@ -79,7 +84,7 @@ class Book:
     async def span(self, work: Awaitable[Any], account: Account = JOB) -> Any:
         """Drive a coroutine as the middleware does a request's."""
         self.clock.follow_loop()
-        tally = Tally(account, self.clock.touched)
+        tally = Tally(account, self.clock.touched, THREAD.slot)
         try:
             return await drive(work, tally)  # type: ignore[arg-type]
         finally:

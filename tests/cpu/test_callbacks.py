@@ -4,31 +4,14 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any
 
 import pytest
-import uvloop
 
-from carbon_sdk.cpu.clock import THREAD
-from tests.cpu.book import JOB, Book, burn
+from tests.cpu.book import JOB, Book, Loop, burn
 
 pytestmark = pytest.mark.usefixtures("no_collection")
-Loop = Callable[[], asyncio.AbstractEventLoop]
-
-
-@pytest.fixture
-def book() -> Iterator[Book]:
-    book = Book()
-    yield book
-    book.clock.stop()
-    assert THREAD.slot.owner is None
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> Loop:
-    made: Loop = request.param
-    return made
 
 
 def run(loop: Loop, main: Coroutine[Any, Any, None], *, debug: bool = False) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from carbon_sdk.cpu.accounts import Account, Use
-from carbon_sdk.cpu.clock import Tally
+from carbon_sdk.cpu.clock import THREAD, Tally
 from tests.cpu.book import JOB, Book
 
 pytestmark = [
@@ -88,13 +88,6 @@ async def in_a_child_task() -> float:
 
 
 WAYS = [by_asyncio, by_a_shell, by_anyio, in_a_thread, in_an_anyio_thread, inline, polled, in_a_child_task]
-
-
-@pytest.fixture
-def book() -> Iterator[Book]:
-    book = Book()
-    yield book
-    book.clock.stop()
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: str(way.__name__))
@@ -324,7 +317,7 @@ def test_a_stopped_clock_follows_no_child() -> None:
 
     book = Book()
     book.clock.stop()
-    tally = Tally(JOB, book.clock.touched)
+    tally = Tally(JOB, book.clock.touched, THREAD.slot)
     children.started(1, tally)
 
     assert book.clock.used_ns(tally) == 0

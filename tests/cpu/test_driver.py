@@ -36,7 +36,7 @@ def clock() -> Iterator[Clock]:
 
 async def driven(clock: Clock, coro: Any) -> Any:
     clock.follow_loop()
-    tally = Tally(JOB, clock.touched)
+    tally = Tally(JOB, clock.touched, THREAD.slot)
     try:
         return await drive(coro, tally)
     finally:
@@ -213,7 +213,7 @@ def test_a_step_that_waits_for_its_core_is_charged_little_more_than_it_used(
         hands = Hands()
         clock = Clock(on_error=lambda *_: None, monotonic_ns=lambda: hands.wall_ns, thread_time_ns=lambda: hands.cpu_ns)
         clock.start()
-        tally = Tally(JOB, clock.touched)
+        tally = Tally(JOB, clock.touched, THREAD.slot)
 
         async def steps() -> None:
             for number in range(count):
@@ -279,7 +279,7 @@ def test_finished_tallies_are_not_kept() -> None:
     """Memory after many requests is as after few."""
     clock = Clock(on_error=lambda where, exc: None)
     for _ in range(1000):
-        tally = Tally(JOB, clock.touched)
+        tally = Tally(JOB, clock.touched, THREAD.slot)
         tally.ended = True
         tally.touch()
     clock.cut()

@@ -7,7 +7,7 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -15,28 +15,11 @@ import anyio
 import pytest
 import uvloop
 
-from carbon_sdk.cpu.clock import THREAD
-from tests.cpu.book import Book, beside_a_neighbour, burn
+from tests.cpu.book import Book, Loop, Shape, beside_a_neighbour, burn
 
 pytestmark = pytest.mark.usefixtures("no_collection")
-Loop = Callable[[], asyncio.AbstractEventLoop]
-Shape = Callable[[Book], Coroutine[Any, Any, None]]
 EARLIER = ThreadPoolExecutor(2)
 EARLIER.submit(int).result()  # its worker was there before anybody measured
-
-
-@pytest.fixture
-def book() -> Iterator[Book]:
-    book = Book()
-    yield book
-    book.clock.stop()
-    assert THREAD.slot.owner is None
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> Loop:
-    made: Loop = request.param
-    return made
 
 
 async def later(book: Book, seconds: float) -> None:

@@ -3,35 +3,17 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
 import pytest
-import uvloop
 
-from carbon_sdk.cpu.clock import THREAD
 from carbon_sdk.spans.span import Span
-from tests.cpu.book import Book, beside_a_neighbour, burn
+from tests.cpu.book import Book, Loop, Shape, beside_a_neighbour, burn
 
 pytestmark = pytest.mark.usefixtures("no_collection")
 TELLS = hasattr(sys, "monitoring")
-Loop = Callable[[], asyncio.AbstractEventLoop]
-Shape = Callable[[Book], Coroutine[Any, Any, None]]
-
-
-@pytest.fixture
-def book() -> Iterator[Book]:
-    book = Book()
-    yield book
-    book.clock.stop()
-    assert THREAD.slot.owner is None
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def loop(request: pytest.FixtureRequest) -> Loop:
-    made: Loop = request.param
-    return made
 
 
 async def sleep_and_burn(burn: Callable[[float], None], seconds: float) -> None:
