@@ -60,8 +60,8 @@ def provider_of(port: int) -> MeterProvider:
 async def one(way: str, silent: int, requests: int) -> tuple[float, float]:
     """Median and 99th percentile of one way."""
     provider = None if way == "no export" else provider_of(silent if way == "silent" else 9)
-    totals = [] if provider is None else [OpenTelemetrySink(provider)]
-    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(), sinks={}, totals=totals, zone="DE")
+    sinks = {} if provider is None else {"opentelemetry": OpenTelemetrySink(provider)}
+    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(), sinks=sinks, zone="DE")
     async with carbon:
         await asyncio.sleep(0.3)
         found = await latencies(carbon, requests)

@@ -11,7 +11,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from carbon_sdk import Carbon, CarbonMiddleware
+from carbon_sdk.sinks.sink import TotalsSink
 from carbon_sdk.testing import FakeMeter, FixedIntensity
 
 Scope = MutableMapping[str, Any]
@@ -188,30 +189,56 @@ async def parts(middleware: Callable[[ASGIApp], ASGIApp], rounds: int) -> dict[s
     return {name: statistics.median(values) for name, values in added.items()}
 
 
+async def rounds(variants: Mapping[str, ASGIApp], count: int, requests: int) -> dict[str, list[float]]:
+    """CPU nanoseconds of a request of each variant in each round; two rounds before them do not count."""
+    figures: dict[str, list[float]] = {name: [] for name in variants}
+    for turn in range(count + 2):
+        gc.collect()
+        for name, app in variants.items():
+            figure = await serve(app, requests)
+            if turn >= 2:
+                figures[name].append(figure)
+    return figures
+
+
+def with_prometheus() -> dict[str, TotalsSink]:
+    """The Prometheus sink, whose counters move at each window in the sampler's thread."""
+    from prometheus_client import CollectorRegistry
+
+    from carbon_sdk.sinks.prometheus import PrometheusSink
+
+    return {"prometheus": PrometheusSink(CollectorRegistry())}
+
+
+def measuring(sinks: Mapping[str, TotalsSink]) -> Carbon:
+    """Carbon whose joules and grams come from nowhere else."""
+    return Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(), sinks=sinks, zone="DE")
+
+
+def show(figures: Mapping[str, list[float]]) -> None:
+    """Print a row of each variant."""
+    bare = figures["bare"]
+    for name, values in figures.items():
+        added = statistics.median(value - base for value, base in zip(values, bare, strict=True))
+        share = statistics.median((value - base) / base for value, base in zip(values, bare, strict=True))
+        print(f"| {name} | {statistics.median(values) / 1000:.2f} | {added / 1000:.2f} | {share:.2f} |")
+
+
 async def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--requests", type=int, default=2000)
     arguments = parser.parse_args()
-    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(), sinks={}, zone="DE")
-    variants = {**peers(), "carbon_sdk": CarbonMiddleware(application(), carbon=carbon)}
-    figures: dict[str, list[float]] = {name: [] for name in variants}
-    async with carbon:
-        for turn in range(arguments.rounds + 2):
-            gc.collect()
-            for name, app in variants.items():
-                figure = await serve(app, arguments.requests)
-                if turn >= 2:
-                    figures[name].append(figure)
-        inside = await parts(lambda app: CarbonMiddleware(app, carbon=carbon), arguments.rounds)
-    bare = figures["bare"]
     print(f"CPython {platform.python_version()}, {arguments.rounds} rounds of {arguments.requests} requests")
     print("| variant | us a request | added us | share of bare |\n|---|---|---|---|")
-    for name, values in figures.items():
-        added = statistics.median(value - base for value, base in zip(values, bare, strict=True))
-        share = statistics.median((value - base) / base for value, base in zip(values, bare, strict=True))
-        print(f"| {name} | {statistics.median(values) / 1000:.2f} | {added / 1000:.2f} | {share:.2f} |")
+    async with measuring({}) as carbon:
+        measured = {"carbon_sdk": CarbonMiddleware(application(), carbon=carbon)}
+        show(await rounds({**peers(), **measured}, arguments.rounds, arguments.requests))
+        inside = await parts(lambda app: CarbonMiddleware(app, carbon=carbon), arguments.rounds)
+    async with measuring(with_prometheus()) as carbon:
+        measured = {"carbon_sdk with Prometheus": CarbonMiddleware(application(), carbon=carbon)}
+        show(await rounds({"bare": application(), **measured}, arguments.rounds, arguments.requests))
     print("\n| carbon_sdk adds to | us |\n|---|---|")
     for name, nanoseconds in inside.items():
         print(f"| {name} | {nanoseconds / 1000:.2f} |")

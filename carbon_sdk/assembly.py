@@ -51,8 +51,7 @@ async def assemble(
     log: Log,
     meters: Sequence[Meter] | None,
     provider: IntensityProvider | None,
-    sinks: Mapping[str, Sink] | None,
-    totals: Sequence[TotalsSink],
+    sinks: Mapping[str, Sink | TotalsSink] | None,
     on_budget_exceeded: Callable[[Standing], object] | None,
     timing: Timing,
     watchers: Sequence[Watcher],
@@ -67,7 +66,6 @@ async def assemble(
         meters: CPU meter first; found when None.
         provider: Grid intensity; built when None. The static averages stand behind it.
         sinks: By name; built when None.
-        totals: Take running totals.
         on_budget_exceeded: Told of a budget that is exceeded, beside the log.
         timing: The clocks of what asks the network.
         watchers: Told of the line and of each window; more may come later.
@@ -110,8 +108,8 @@ async def assemble(
         )
         effectiveness = _effectiveness(settings, place)
         basis = basis_of(meters)
-        built = _sinks(settings, http, log, forgive) if sinks is None else {}
-        totals = [*totals, *(cast(TotalsSink, sink) for sink in built.values() if hasattr(sink, "update"))]
+        named = _sinks(settings, http, log, forgive) if sinks is None else sinks
+        totals = [cast(TotalsSink, sink) for sink in named.values() if hasattr(sink, "update")]
         for sink in totals:
             stack.push_async_callback(_close, sink, log)
         line = Line(
@@ -136,7 +134,7 @@ async def assemble(
             provider=chain,
             static=static,
             place=place,
-            delivery=Delivery(_writers(built) if sinks is None else sinks, fault=log.fault),
+            delivery=Delivery(_writers(named), fault=log.fault),
             recent=Recent(identity.instance),
             totals=totals,
             watchers=watchers,
@@ -385,9 +383,11 @@ def _sinks(settings: Settings, http: HTTP, log: Log, forgive: Forgive) -> dict[s
     return built
 
 
-def _writers(built: Mapping[str, object]) -> dict[str, Sink]:
-    """Those that take records; the others take running totals alone."""
-    return {name: cast(Sink, sink) for name, sink in built.items() if hasattr(sink, "write")}
+def _writers(named: Mapping[str, object]) -> dict[str, Sink]:
+    """Those that take records: all but the ones that take totals alone."""
+    return {
+        name: cast(Sink, sink) for name, sink in named.items() if hasattr(sink, "write") or not hasattr(sink, "update")
+    }
 
 
 async def _close(sink: TotalsSink, log: Log) -> None:

@@ -61,7 +61,6 @@ class Carbon:
         provider: Grid intensity, asked once for each interval that it names; built from settings when None. The static
             averages always stand behind it.
         sinks: Sinks built by hand, by name; or names alone, as in `CARBON_SDK_SINKS`; those of the settings when None.
-        totals: Sinks that take running totals at each window.
         on_budget_exceeded: Called on carbon_sdk's own thread with a budget's standing, where the event
             `carbon.budget_exceeded` is logged too.
         timing: The clocks by which providers are asked and waited for, and steps are clocked.
@@ -78,8 +77,7 @@ class Carbon:
         *,
         meters: Sequence[Meter] | None = None,
         provider: IntensityProvider | None = None,
-        sinks: Mapping[str, Sink] | Sequence[str] | None = None,
-        totals: Sequence[TotalsSink] = (),
+        sinks: Mapping[str, Sink | TotalsSink] | Sequence[str] | None = None,
         on_budget_exceeded: Callable[[Standing], object] | None = None,
         timing: Timing | None = None,
         unsupported: Callable[[], str | None] = unsupported,
@@ -97,7 +95,6 @@ class Carbon:
         self.meters = meters
         self.provider = provider
         self.sinks = sinks if isinstance(sinks, Mapping) else None
-        self.totals = totals
         self.on_budget_exceeded = on_budget_exceeded
         self.forgiving = False
         """A setting that cannot be used is told once and left at its default, instead of raised."""
@@ -183,7 +180,6 @@ class Carbon:
             meters=self.meters,
             provider=self.provider,
             sinks=self.sinks,
-            totals=self.totals,
             on_budget_exceeded=self.on_budget_exceeded,
             timing=self.timing,
             watchers=self._watchers,

@@ -18,6 +18,7 @@ import pytest
 from carbon_sdk import Carbon, CarbonSDKError, SettingsError, track
 from carbon_sdk.environment import environment
 from carbon_sdk.settings import Settings
+from carbon_sdk.sinks.sink import Sink, Totals, TotalsSink
 from carbon_sdk.testing import FakeMeter, FixedIntensity, RecordingSink
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_collection")]
@@ -73,6 +74,32 @@ async def test_a_second_carbon_in_one_process_is_refused() -> None:
     async with measured(RecordingSink()):
         with pytest.raises(CarbonSDKError, match="another Carbon"):
             measured(RecordingSink()).start()
+
+
+class RecordingTotals:
+    """A sink of running totals."""
+
+    def __init__(self) -> None:
+        self.seen: list[Totals] = []
+
+    def update(self, totals: Totals, /) -> None:
+        self.seen.append(totals)
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def test_a_sink_of_totals_stands_among_the_sinks_and_is_handed_no_records() -> None:
+    """Nothing of it goes wrong, and its requests are those that the records count."""
+    totals, records = RecordingTotals(), RecordingSink()
+    sinks: dict[str, Sink | TotalsSink] = {"totals": totals, "records": records}
+    carbon = Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(zone="DE"), sinks=sinks, zone="DE")
+    async with carbon, track("job"):
+        pass
+
+    assert [account.name for account in totals.seen[-1].accounts if account.kind == "worker"] == ["job"]
+    assert [record.name for record in records.emissions if record.kind == "worker"] == ["job"]
+    assert carbon.log.faults == {}
 
 
 async def test_a_sink_that_is_not_there_is_named() -> None:

@@ -29,10 +29,9 @@ after its end; exemplars do not exist there.
 
 import threading
 from collections.abc import Callable, Mapping
-from wsgiref.simple_server import WSGIServer
 
 try:
-    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, start_http_server
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
     from prometheus_client.values import MutexValue, ValueClass
 except ImportError as exc:
     raise ImportError('The Prometheus sink needs prometheus_client: pip install "carbon-sdk[prometheus]"') from exc
@@ -43,7 +42,10 @@ from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.sinks.growth import Growth
 from carbon_sdk.sinks.prometheus_counters import Counted, SampledCounter
+from carbon_sdk.sinks.prometheus_text import expose, start_server
 from carbon_sdk.sinks.sink import OUTERMOST, Total, Totals
+
+__all__ = ["PrometheusSink", "expose"]
 
 ADDRESS = "127.0.0.1"
 
@@ -94,10 +96,10 @@ class PrometheusSink:
         registry = CollectorRegistry()
         address = options.get("address") or ADDRESS
         try:
-            server, thread = start_http_server(int(text), address, registry)
+            stop = start_server(registry, address, int(text))
         except OSError as exc:
             raise SinkError(f"prometheus cannot listen at {address}:{text}: {exc.strerror}") from exc
-        return cls(registry, server=lambda: _stop(server, thread))
+        return cls(registry, server=stop)
 
     def update(self, totals: Totals, /) -> None:
         """Add what came since the last window."""
@@ -219,9 +221,3 @@ def _metrics_of(registry: CollectorRegistry) -> _Metrics:
             metrics = _Metrics(registry)
             registry._carbon_sdk = metrics  # type: ignore[attr-defined]  # lives as long as the registry
         return metrics
-
-
-def _stop(server: WSGIServer, thread: threading.Thread) -> None:
-    server.shutdown()
-    server.server_close()
-    thread.join()

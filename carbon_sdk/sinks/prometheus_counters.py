@@ -1,7 +1,7 @@
-"""Counters whose samples are kept ready between scrapes: labels are put together once, not at every scrape.
+"""Counters whose lines are kept ready between scrapes: labels are put together and escaped once, not at every scrape.
 
-They stand in prometheus_client's registry and are written by its exposition. There is no `_created` line, which would
-double the text.
+They stand in prometheus_client's registry as any other metric, and its exposition can write them; `prometheus_text`
+writes them from the ready lines. There is no `_created` line, which would double the text.
 """
 
 import threading
@@ -15,14 +15,21 @@ LONGEST_EXEMPLAR = 128
 """Characters of an exemplar's labels: OpenMetrics 1.0, Exemplars."""
 
 
+def _labelled(labels: dict[str, str]) -> str:
+    """As both formats write labels."""
+    escaped = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})
+    return "{" + ",".join(f'{name}="{value.translate(escaped)}"' for name, value in labels.items()) + "}"
+
+
 class SampledChild:
     """One counter of a family: one set of label values."""
 
-    __slots__ = ("_exemplar", "_labels", "_lock", "_name", "_value")
+    __slots__ = ("_exemplar", "_labels", "_lock", "_name", "_series", "_value")
 
     def __init__(self, name: str, labels: dict[str, str], lock: threading.Lock) -> None:
         self._name = name
         self._labels = labels
+        self._series = f"{name}{_labelled(labels)}"
         self._lock = lock
         self._value = 0.0
         self._exemplar: Exemplar | None = None
@@ -45,6 +52,47 @@ class SampledChild:
     def sample(self) -> Sample:
         """How it stands."""
         return Sample(self._name, self._labels, self._value, None, self._exemplar)
+
+    def line(self) -> str:
+        """How it stands, as the text format writes it."""
+        return f"{self._series} {self._value}\n"
+
+    def line_with_exemplar(self) -> str:
+        """How it stands, as OpenMetrics writes it."""
+        last = self._exemplar
+        if last is None:
+            return self.line()
+        return f"{self._series} {self._value} # {_labelled(last.labels)} {last.value} {last.timestamp}\n"
+
+
+class SampledMetric(Metric):
+    """A family as a registry takes it; its samples are made when somebody asks for them."""
+
+    def __init__(self, name: str, says: str, children: Sequence[SampledChild], lock: threading.Lock) -> None:
+        self._children = children
+        self._lock = lock
+        super().__init__(name.removesuffix("_total"), says, "counter")
+
+    @property
+    def samples(self) -> list[Sample]:
+        """One of each counter."""
+        with self._lock:
+            return [child.sample() for child in self._children]
+
+    @samples.setter
+    def samples(self, value: list[Sample]) -> None:
+        """Nothing: the base class begins with none."""
+
+    def text(self, *, openmetrics: bool) -> str:
+        """As a scrape shows it, in one of the two formats."""
+        name = self.name if openmetrics else f"{self.name}_total"
+        with self._lock:
+            lines = (
+                [child.line_with_exemplar() for child in self._children]
+                if openmetrics
+                else [child.line() for child in self._children]
+            )
+        return f"# HELP {name} {self.documentation}\n# TYPE {name} counter\n{''.join(lines)}"
 
 
 class SampledCounter:
@@ -76,13 +124,10 @@ class SampledCounter:
                 self._children[values] = child
         return child
 
-    def family(self, *, empty: bool = False) -> Metric:
+    def metric(self) -> SampledMetric:
         """As a registry takes it."""
-        metric = Metric(self._name.removesuffix("_total"), self._says, "counter")
-        if not empty:
-            with self._lock:
-                metric.samples = [child.sample() for child in self._children.values()]
-        return metric
+        with self._lock:
+            return SampledMetric(self._name, self._says, list(self._children.values()), self._lock)
 
 
 class Counted:
@@ -98,9 +143,9 @@ class Counted:
         return self._families[-1]
 
     def describe(self) -> Iterator[Metric]:
-        """The families' names, for the registry."""
-        return (family.family(empty=True) for family in self._families)
+        """The families, for a registry that wants to know their names."""
+        return self.collect()
 
     def collect(self) -> Iterator[Metric]:
         """The families as they stand."""
-        return (family.family() for family in self._families)
+        return (family.metric() for family in self._families)

@@ -44,8 +44,7 @@ class Bench:
         self.carbon = Carbon(
             meters=[FakeMeter(20.0)],
             provider=FixedIntensity(360.0),
-            sinks={},
-            totals=[PrometheusSink(registry)],
+            sinks={"prometheus": PrometheusSink(registry)},
             sample_interval_seconds=0.1,
             zone="DE",
         )

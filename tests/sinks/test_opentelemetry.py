@@ -190,8 +190,7 @@ async def test_a_receiver_that_never_answers_holds_up_neither_a_request_nor_a_wi
     carbon = Carbon(
         meters=[FakeMeter(20.0)],
         provider=FixedIntensity(),
-        sinks={},
-        totals=[OpenTelemetrySink(provider)],
+        sinks={"opentelemetry": OpenTelemetrySink(provider)},
         sample_interval_seconds=0.1,
     )
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from carbon_sdk.errors import SettingsError, SinkError
-from carbon_sdk.sinks.prometheus import PrometheusSink
+from carbon_sdk.sinks.prometheus import PrometheusSink, expose
 from carbon_sdk.sinks.prometheus_counters import Counted
 from carbon_sdk.testing import FixedIntensity
 from tests.sinks.totals import standing, total, totals
@@ -170,6 +175,52 @@ def test_exemplars_lead_from_a_counter_to_a_trace() -> None:
     assert [trace["trace_id"] in line for line in energy] == [True, False]
 
 
+@given(
+    counted=st.lists(st.tuples(st.text(max_size=12), st.floats(0.0, 1e12), st.booleans()), max_size=5),
+    openmetrics=st.booleans(),
+)
+def test_what_a_scrape_is_answered_reads_as_what_the_client_library_would_write(
+    counted: list[tuple[str, float, bool]], openmetrics: bool
+) -> None:
+    """Whatever the names hold, in both formats, with exemplars, and with metrics of the app beside ours."""
+    registry = CollectorRegistry()
+    Gauge("app_gauge", "The app's own.", ["name"], registry=registry).labels('a "b"').set(1.5)
+    families = Counted()
+    counter = families.add("carbon_x_joules_total", "Joules.", ("span", "endpoint"))
+    registry.register(families)
+    for name, amount, seen in counted:
+        counter.labels(name, "GET /a").inc(amount, {"trace_id": "4bf92f35"} if seen else None)
+    accept = "application/openmetrics-text; version=1.0.0" if openmetrics else "text/plain"
+    encode, content_type = choose_encoder(accept)
+    parse = parse_openmetrics if openmetrics else parse_text
+
+    body, told = expose(registry, accept)
+
+    assert told == content_type
+    assert [(family.name, family.type, family.documentation, family.samples) for family in parse(body.decode())] == [
+        (family.name, family.type, family.documentation, family.samples)
+        for family in sorted(parse(encode(registry).decode()), key=lambda family: family.name == "app_gauge")
+    ]
+
+
+async def test_a_scrape_is_compressed_where_the_scraper_takes_it_and_only_reads(free_port: int) -> None:
+    """Prometheus asks for OpenMetrics in gzip; who would write is told what he may do."""
+    sink = PrometheusSink.from_options({"port": str(free_port)}, None)
+    sink.update(totals(total(requests=7)))
+    accept = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5", "accept-encoding": "gzip"}
+
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port}") as client:
+        read = await client.get("/metrics", headers=accept)
+        written = await client.post("/metrics")
+    await sink.aclose()
+
+    assert read.headers["content-encoding"] == "gzip"
+    assert read.headers["content-type"].startswith("application/openmetrics-text")
+    assert read.text.endswith("# EOF\n")
+    assert 'carbon_requests_total{endpoint="GET /a",kind="request"} 7.0' in read.text
+    assert (written.status_code, written.headers["allow"]) == (405, "GET")
+
+
 async def test_a_port_in_the_settings_opens_a_server_with_a_registry_of_its_own(free_port: int) -> None:
     """It answers a scrape, and closing the sink twice frees the port."""
     sink = PrometheusSink.from_options({"port": str(free_port)}, None)
@@ -197,7 +248,7 @@ async def test_a_port_that_cannot_be_had_is_said(free_port: int) -> None:
 
 WORKER = """
 import sys
-from carbon_sdk.sinks.prometheus import PrometheusSink
+from carbon_sdk.sinks.prometheus import PrometheusSink, expose
 from carbon_sdk.sinks.prometheus_counters import Counted
 from carbon_sdk.testing import FixedIntensity
 from tests.sinks.totals import total, totals
