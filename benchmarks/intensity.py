@@ -13,10 +13,10 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from carbon_sdk.assembly import intensity_chain
 from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.log import Log, to_stream
 from carbon_sdk.settings import from_environment
+from carbon_sdk.sources import intensity_chain
 
 ROUNDS = 15
 ANSWERS = 20_000

@@ -7,26 +7,22 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import cast
 
-from carbon_sdk import cloud, plugins, reserve
+from carbon_sdk import cloud, plugins, reserve, sources
 from carbon_sdk.budgets import Standing
 from carbon_sdk.cpu.clock import Clock
 from carbon_sdk.embodied import Embodied
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.http import HTTP
 from carbon_sdk.identity import identify
-from carbon_sdk.intensity.cached import Cached
 from carbon_sdk.intensity.constant import Constant
-from carbon_sdk.intensity.fallback import Fallback
-from carbon_sdk.intensity.intensity import HistoryProvider, IntensityProvider, Place
+from carbon_sdk.intensity.intensity import IntensityProvider, Place
 from carbon_sdk.intensity.pue import Effectiveness, stated
-from carbon_sdk.intensity.shared import Shared
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line, Watcher
 from carbon_sdk.log import Log
-from carbon_sdk.machine import METER_PLUGINS, Forgive, basis_of, find_meters, find_place, idle_power, refuse
-from carbon_sdk.metadata import Metadata
+from carbon_sdk.machine import METER_PLUGINS, Forgive, basis_of, find_meters, find_place, idle_power
 from carbon_sdk.meters.detect import Detected, with_instance_type
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.recent import Recent
@@ -39,7 +35,6 @@ from carbon_sdk.spending import Spending
 from carbon_sdk.statement import Terms
 from carbon_sdk.timing import Timing
 
-PROVIDERS = "carbon_sdk.providers"
 SINKS = "carbon_sdk.sinks"
 
 
@@ -91,12 +86,13 @@ async def assemble(
             since_ns=clock.started_ns,
         )
         before = sampler.begin()
-        http, sources = _http(settings, timing), _http(settings, timing, proxy=settings.http_proxy)
+        http = sources.client(settings, timing)
         stack.push_async_callback(http.aclose)
-        stack.push_async_callback(sources.aclose)
+        through_proxy = sources.client(settings, timing, proxy=settings.http_proxy)
+        stack.push_async_callback(through_proxy.aclose)
         static = YearlyAverages()
         place = find_place(settings, log, forgive, final=not settings.cloud_metadata)
-        chain = _chain(settings, provider, static, sources, log, forgive, timing)
+        chain = sources.build(settings, provider, static, through_proxy, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
         scope = meters[0].scope if meters else None
         making = reserve.making(settings, found)
@@ -196,7 +192,7 @@ def _basis(meters: Sequence[Meter], *known: Embodied | Effectiveness | None) -> 
 
 def misspelt(settings: Settings) -> list[str]:
     """One sentence for each `CARBON_SDK_` variable that means nothing."""
-    groups = (PROVIDERS, SINKS, METER_PLUGINS)
+    groups = (sources.PROVIDERS, SINKS, METER_PLUGINS)
     return unknown_variables(settings.source, {Constant.name, *(name for one in groups for name in plugins.names(one))})
 
 
@@ -233,149 +229,12 @@ def _effectiveness(settings: Settings, place: Place) -> Effectiveness:
     return stated(known.cloud_provider, known.cloud_region) or Effectiveness(1.0, "PUE not known, taken as 1")
 
 
-@asynccontextmanager
-async def intensity_chain(
-    settings: Settings, log: Log, *, timing: Timing | None = None, told: Metadata | None = None
-) -> AsyncIterator[tuple[Fallback, Place]]:
-    """Whom the line would ask for the grid intensity, and where; closed when the block ends.
-
-    Args:
-        settings: What to build; the cloud is asked where they let us, and waited for.
-        log: Takes warnings.
-        told: What the cloud has said already.
-        timing: Clocks; the machine's own when None.
-
-    Raises:
-        SettingsError: A setting cannot be used.
-    """
-    async with AsyncExitStack() as stack:
-        timing = timing or Timing()
-        http = _http(settings, timing, proxy=settings.http_proxy)
-        stack.push_async_callback(http.aclose)
-        asks = settings.cloud_metadata
-        place = find_place(settings, log, refuse, final=not asks and told is None)
-        if asks or told is not None:
-            place = cloud.better_place(place, told or await cloud.told(settings, log), log)
-        chain = _chain(settings, None, YearlyAverages(), http, log, refuse, timing)
-        stack.push_async_callback(chain.aclose)
-        yield chain, place
-
-
-def _http(settings: Settings, timing: Timing, *, proxy: str | None = None) -> HTTP:
-    return HTTP(
-        proxy=proxy,
-        timeout_seconds=settings.http_timeout_seconds,
-        ca_file=None if settings.http_ca_file is None else str(settings.http_ca_file),
-        monotonic=timing.monotonic,
-        utcnow=timing.utcnow,
-        sleep=timing.sleep,
-        chance=timing.chance,
-    )
-
-
-@asynccontextmanager
-async def history_of(settings: Settings, name: str) -> AsyncIterator[HistoryProvider]:
-    """A provider that knows the past; closed when the block ends.
-
-    Args:
-        settings: Its options.
-        name: Which.
-
-    Raises:
-        SettingsError: There is none of this name, or it knows no past.
-    """
-    async with AsyncExitStack() as stack:
-        http = _http(settings, Timing(), proxy=settings.http_proxy)
-        stack.push_async_callback(http.aclose)
-        provider = cast(HistoryProvider, _plugin("provider", PROVIDERS, name, settings, http))
-        stack.push_async_callback(provider.aclose)
-        if not hasattr(provider, "history"):
-            raise SettingsError("--reprice", f"{name} knows no past", "Name a provider that does")
-        yield provider
-
-
-def _chain(
-    settings: Settings,
-    provider: IntensityProvider | None,
-    static: YearlyAverages,
-    http: HTTP,
-    log: Log,
-    forgive: Forgive,
-    timing: Timing,
-) -> Fallback:
-    """`Fallback(Cached(A), Cached(B), ..., YearlyAverages())`."""
-
-    def tell(level: str, text: str) -> None:
-        log.event("carbon.intensity", level=level, problem=text)
-
-    def chain(*links: IntensityProvider, allow_mixed_scope: bool = False) -> Fallback:
-        return Fallback(
-            *links,
-            allow_mixed_scope=allow_mixed_scope,
-            utcnow=timing.utcnow,
-            monotonic=timing.monotonic,
-            tell=tell,
-            fault=log.fault,
-        )
-
-    if provider is not None:
-        remembers = isinstance(provider, (Cached, Fallback, Constant, YearlyAverages))
-        return chain(provider if remembers else _cached(provider, log, timing), static, allow_mixed_scope=True)
-    links: list[IntensityProvider] = []
-    for name in settings.provider_order:
-        try:
-            links.append(_provider(name, settings, static, http, log, timing))
-        except SettingsError as exc:
-            forgive(exc)
-    if static not in links:
-        links.append(static)
-    ends = [index for index, link in enumerate(links) if isinstance(link, (Constant, YearlyAverages))]
-    for late in links[ends[0] + 1 :]:
-        if late is not static:
-            problem = (
-                f"{late.name} stands behind {links[ends[0]].name}, which always answers: it is never asked for now"
-            )
-            log.event("carbon.setting", level="warning", problem=problem, remedy="Change CARBON_SDK_PROVIDER")
-    try:
-        return chain(*links, allow_mixed_scope=settings.allow_mixed_scope)
-    except SettingsError as exc:
-        forgive(exc)
-        return chain(links[0], *([] if links[0] is static else [static]))
-
-
-def _provider(
-    name: str, settings: Settings, static: YearlyAverages, http: HTTP, log: Log, timing: Timing
-) -> IntensityProvider:
-    if name == static.name:
-        return static
-    if name == Constant.name:
-        return _constant(settings)
-    live = cast(IntensityProvider, _plugin("provider", PROVIDERS, name, settings, http))
-    if settings.intensity_cache is not None:
-        live = Shared(live, settings.intensity_cache, utcnow=timing.utcnow, chance=timing.chance, fault=log.fault)
-    return _cached(live, log, timing)
-
-
-def _cached(provider: IntensityProvider, log: Log, timing: Timing) -> Cached:
-    return Cached(provider, utcnow=timing.utcnow, monotonic=timing.monotonic, chance=timing.chance, fault=log.fault)
-
-
-def _constant(settings: Settings) -> Constant:
-    text = settings.options(Constant.name).get("g_per_kwh", "")
-    try:
-        return Constant(float(text))
-    except ValueError as exc:
-        raise SettingsError(
-            "CARBON_SDK_CONSTANT_G_PER_KWH", f"{text[:40]!r} is not a number", "Give grams CO2e per kWh, 0 to 2000"
-        ) from exc
-
-
 def _sinks(settings: Settings, http: HTTP, log: Log, forgive: Forgive) -> dict[str, object]:
     """The sinks of the settings; one that cannot open what it needs is told of, and the others serve."""
     built = {}
     for name in settings.sinks:
         try:
-            built[name] = _plugin("sinks", SINKS, name, settings, http, state_dir=str(settings.state_folder))
+            built[name] = sources.plugin("sinks", SINKS, name, settings, http, state_dir=str(settings.state_folder))
         except SinkError as exc:
             log.fault(f"sink.{name}", exc, remedy="nothing goes to this sink")
         except SettingsError as exc:
@@ -395,11 +254,3 @@ async def _close(sink: TotalsSink, log: Log) -> None:
         await sink.aclose()
     except Exception as exc:
         log.fault(f"sink.{type(sink).__name__}", exc)
-
-
-def _plugin(setting: str, group: str, name: str, settings: Settings, http: HTTP, **more: str) -> object:
-    try:
-        build: Any = plugins.load(group, name)
-    except plugins.PluginError as exc:
-        raise SettingsError(f"CARBON_SDK_{setting.upper()}", str(exc), "Install it or correct the name") from exc
-    return build({**settings.options(name), **more}, http)

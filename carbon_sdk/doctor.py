@@ -14,7 +14,7 @@ from typing import IO, Any
 import anyio
 
 from carbon_sdk import __version__, cloud
-from carbon_sdk.assembly import intensity_chain, misspelt
+from carbon_sdk.assembly import misspelt
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.interpreter import unsupported
@@ -28,6 +28,7 @@ from carbon_sdk.meters.meter import CPU_DOMAINS, IdleRule, Method, ScopeKind
 from carbon_sdk.meters.modelled import ModelledMeter
 from carbon_sdk.selftest import BURN_SECONDS, SelfTest, self_test
 from carbon_sdk.settings import Settings
+from carbon_sdk.sources import intensity_chain
 from carbon_sdk.spans.ledger import weakest
 
 WORKS, COULD_BE_BETTER, NOTHING = 0, 1, 3

@@ -36,8 +36,8 @@ def quickstart(arguments: argparse.Namespace) -> int:
 
 
 def intensity(arguments: argparse.Namespace) -> int:
-    from carbon_sdk.assembly import intensity_chain  # noqa: PLC0415  # `demo` and `--help` do not wait for it
     from carbon_sdk.intensity import terminal  # noqa: PLC0415  # needs the extra `cli`
+    from carbon_sdk.sources import intensity_chain  # noqa: PLC0415  # `demo` and `--help` do not wait for it
 
     settings = from_environment(**({} if arguments.zone is None else {"zone": arguments.zone}))
     to_stderr = to_stream(sys.stderr)
@@ -95,9 +95,9 @@ def collector(arguments: argparse.Namespace) -> int:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    from carbon_sdk.assembly import history_of  # noqa: PLC0415  # `demo` and `--help` do not wait for it
     from carbon_sdk.collector.inventory import command  # noqa: PLC0415  # needs the extra `collector`
     from carbon_sdk.repricing import reprice  # noqa: PLC0415
+    from carbon_sdk.sources import history_of  # noqa: PLC0415  # `demo` and `--help` do not wait for it
 
     def price_again(provider: str, records: Sequence[Emission]) -> list[Emission | None]:
         async def ask() -> list[Emission | None]:

@@ -20,7 +20,6 @@ DOORS = {
     "intensity": ("carbon_sdk.intensity.intensity",),
     "sinks": ("carbon_sdk.sinks.sink",),
 }
-WIRING = {"carbon.py", "doctor.py", "verbs.py", "line.py", "statement.py"}
 COLLECTOR_SEES = (
     "budgets",
     "cells",

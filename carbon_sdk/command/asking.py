@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from carbon_sdk.assembly import intensity_chain
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.log import Log
 from carbon_sdk.settings import Settings
+from carbon_sdk.sources import intensity_chain
 
 ASK_SECONDS = 15.0
 """How often the chain is asked; its cache decides when a source is."""

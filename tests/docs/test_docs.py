@@ -11,10 +11,11 @@ import pytest
 import yaml
 
 from carbon_sdk import Carbon, Settings, plugins, track
-from carbon_sdk.assembly import PROVIDERS, SINKS
+from carbon_sdk.assembly import SINKS
 from carbon_sdk.emission import Emission
 from carbon_sdk.intensity.location import locate
 from carbon_sdk.settings import from_environment, unknown_variables
+from carbon_sdk.sources import PROVIDERS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

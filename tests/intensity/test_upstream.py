@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from carbon_sdk import Carbon, track
-from carbon_sdk.assembly import intensity_chain
 from carbon_sdk.environment import environment
 from carbon_sdk.intensity.fallback import Fallback
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.log import Log
 from carbon_sdk.settings import from_environment
+from carbon_sdk.sources import intensity_chain
 from carbon_sdk.testing import FakeMeter, ManualClock, RecordingSink
 from tests.intensity.sources import latest
 from tests.upstream import (

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from carbon_sdk.assembly import history_of
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.settings import Settings
+from carbon_sdk.sources import history_of
 
 MOMENTARY = """
 closed = 0
@@ -32,7 +32,7 @@ import asyncio
 
 import momentary
 
-from carbon_sdk.assembly import history_of
+from carbon_sdk.sources import history_of
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.settings import Settings
 
