@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import gc
 import json
 import os
 import pathlib
@@ -9,13 +10,15 @@ import subprocess
 import sys
 import textwrap
 import time
+import weakref
 from collections.abc import AsyncIterator, Generator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from carbon_sdk import Carbon, CarbonSDKError, SettingsError, track
+from carbon_sdk import Carbon, CarbonSDKError, SettingsError, Span, track
 from carbon_sdk.environment import environment
 from carbon_sdk.settings import Settings
 from carbon_sdk.sinks.sink import Sink, Totals, TotalsSink
@@ -217,6 +220,41 @@ async def test_nested_spans_are_exclusive() -> None:
     assert inner.cpu_seconds == pytest.approx(0.02, rel=0.2)
     assert outer.cpu_seconds == pytest.approx(0.03, rel=0.2)
     assert outer.inclusive_cpu_seconds == pytest.approx(0.05, rel=0.2)
+
+
+async def test_a_job_that_never_ends_keeps_none_of_the_spans_that_did() -> None:
+    """A worker's loop within a span: their CPU stays in its inclusive seconds, whatever outlives whom."""
+
+    async def work() -> list[weakref.ref[Span]]:
+        outlived, outliving = track("outlived"), track("outliving")
+        middle, inner = outlived.__enter__(), outliving.__enter__()
+        burn(0.02)
+        outlived.__exit__(None, None, None)
+        with track("last") as last:
+            burn(0.01)
+        await last.settled()
+        assert not middle.provisional
+        assert inner.provisional
+        outliving.__exit__(None, None, None)
+        await inner.settled()
+        return [weakref.ref(span) for span in (inner, last)]
+
+    async with measured(RecordingSink(), sample_interval_seconds=0.1), track("loop") as loop:
+        gone = await asyncio.create_task(work())
+        await asyncio.sleep(0.3)
+        gc.collect()
+
+        assert [one() for one in gone] == [None, None]
+        assert loop.inclusive_cpu_seconds == pytest.approx(0.03, rel=0.2)
+
+
+async def test_spans_may_be_nested_as_deep_as_the_stack_allows() -> None:
+    """Whoever asks for the inclusive seconds of the outermost needs no deeper one."""
+    async with measured(RecordingSink()):
+        with ExitStack() as deep:
+            outer, *_ = (deep.enter_context(track("deep")) for _ in range(5_000))
+
+            assert outer.inclusive_cpu_seconds is not None
 
 
 async def test_a_partial_and_an_object_that_can_be_called_are_named_after_what_they_are() -> None:

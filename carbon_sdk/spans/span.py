@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Protocol
 
-from carbon_sdk.cpu.clock import THREAD, Account, Clock, Outcome, Tally
+from carbon_sdk.cpu.clock import LOCK, THREAD, Account, Clock, Outcome, Tally
 from carbon_sdk.meters.meter import METHODS, Method
 
 MAXIMUM_UNIT_TEXT = 100
@@ -100,7 +100,8 @@ class Span:
         self.account = account
         self.parent = parent
         self.duration_seconds: float | None = None
-        self._children: list[Span] = []
+        self._children: set[Span] = set()  # those that are not settled: of the others, what they used is enough
+        self._settled_ns = 0
         self._clock = clock
         self._monotonic_ns = time.monotonic_ns if clock is None else clock.monotonic_ns
         self._estimator = estimator
@@ -113,7 +114,7 @@ class Span:
             self.tally = Tally(account, clock.touched, THREAD.slot)
             self.tally.span = self
         if parent is not None:
-            parent._children.append(self)
+            parent._children.add(self)
 
     @property
     def name(self) -> str | None:
@@ -135,8 +136,20 @@ class Span:
     @property
     def inclusive_cpu_seconds(self) -> float | None:
         """CPU seconds so far, with those of nested spans."""
-        own = self.cpu_seconds
-        return None if own is None else own + sum(child.inclusive_cpu_seconds or 0.0 for child in self._children)
+        if self.tally is None:
+            return None
+        whole_ns, spans = 0, [self]
+        with LOCK:
+            while spans:
+                span = spans.pop()
+                whole_ns += span._used_ns()
+                spans += span._children
+        return whole_ns / 1e9
+
+    def _used_ns(self) -> int:
+        """CPU nanoseconds of it and of what was nested in it and is settled."""
+        own_ns = 0 if self.tally is None or self._clock is None else self._clock.used_ns(self.tally)
+        return own_ns + self._settled_ns
 
     @property
     def approximate(self) -> bool:
@@ -229,6 +242,14 @@ class Span:
 
     def _settle_finally(self) -> None:
         self._final = True
+        with LOCK:
+            around = self.parent
+            while around is not None and around._final:  # its own children were taken over when it was settled
+                around = around.parent
+            if around is not None:
+                around._settled_ns += self._used_ns()
+                around._children.discard(self)
+                around._children |= self._children
         if self._waited_for is not None:
             self._waited_for.set()
 
