@@ -141,6 +141,7 @@ async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard],
         lambda row: (*row[:5], _hash(row, 5, 5 + len(PROVENANCE)), *row[5:], 1),
     )
     for shard in shards:
+        await clickhouse_upkeep.roll_days(shard, (), 0, before)
         await clickhouse_schema.note(shard, {"coarse_until": get_meta(source, "coarse_until")})
 
 

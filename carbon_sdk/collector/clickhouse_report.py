@@ -17,7 +17,7 @@ from carbon_sdk.collector.clickhouse_sums import Slots, in_words
 from carbon_sdk.collector.columns import ACCOUNT, COUNTS, HINTS, NUMBERS, PROVENANCE, TIMES, UNITS
 from carbon_sdk.collector.cuts import check_cuts
 from carbon_sdk.collector.figure import Counted, Sums
-from carbon_sdk.collector.report import MACHINE_ONLY, PROCESS_MEASURES, SLOT_SECONDS, Dimension, Query
+from carbon_sdk.collector.report import DAY_SECONDS, MACHINE_ONLY, SLOT_SECONDS, Dimension, Query
 from carbon_sdk.collector.store import SeenIntensity, Selection
 
 _COLUMNS: Mapping[Dimension, tuple[str, ...]] = {
@@ -26,6 +26,7 @@ _COLUMNS: Mapping[Dimension, tuple[str, ...]] = {
     "root_endpoint": ("origin_endpoint", "root"),
 }
 _EVER = 2**40
+_CHANGED = ("late", "stale")
 MOST_LATE = 2_000
 """Slots that one question names singly; where more came late, all since the first are read from the records."""
 
@@ -49,26 +50,35 @@ class Counts:
     last: int
 
 
-async def slots_of(shard: Shard, start: int, end: int) -> Slots:
-    """Where the sums of a stretch of time lie on a shard."""
+async def slots_of(shard: Shard, start: int, end: int, *, days: bool = False) -> Slots:
+    """Where the sums of a stretch of time lie on a shard; `days`: those of whole days will do."""
     rows = await shard.rows(
-        "select name, toInt64(max(value)) as value from meta where name in ('rolled_until', 'coarse_until') "
+        "select name, toInt64(max(value)) as value from meta "
+        "where name in ('rolled_until', 'coarse_until', 'days_until') "
         "group by name "
-        f"union all select 'late' as name, slot as value from late final where done = 0 and slot >= {start} "
-        f"and slot < {end} group by slot limit {MOST_LATE + 1}"
+        "union all select if(done = 0, 'late', 'stale') as name, slot as value from late final where done < 2 "
+        f"and slot >= {start} and slot < {end} group by name, slot limit {MOST_LATE + 1}"
     )
-    kept = {name: value for name, value in rows if name != "late"}
-    rolled_until, coarse_until = kept.get("rolled_until", 0), kept.get("coarse_until", 0)
-    late = sorted(value for name, value in rows if name == "late" and value < rolled_until)
-    if len(late) > MOST_LATE:
-        first = await shard.value("select min(slot) from late final where done = 0")
-        return Slots(start=start, end=end, rolled_until=min(rolled_until, int(first)), coarse_until=coarse_until)
-    return Slots(start=start, end=end, rolled_until=rolled_until, late=tuple(late), coarse_until=coarse_until)
+    kept = {name: value for name, value in rows if name not in _CHANGED}
+    rolled_until = kept.get("rolled_until", 0)
+    late, stale = (sorted(value for name, value in rows if name == one and value < rolled_until) for one in _CHANGED)
+    if len(late) + len(stale) > MOST_LATE:
+        first = await shard.value("select min(slot) from late final where done < 2")
+        rolled_until, late, stale = min(rolled_until, int(first)), [], []
+    return Slots(
+        start=start,
+        end=end,
+        rolled_until=rolled_until,
+        late=tuple(late),
+        coarse_until=kept.get("coarse_until", 0),
+        days_until=min(rolled_until, kept.get("days_until", 0)) if days else 0,
+        stale=tuple(stale),
+    )
 
 
 async def sums(shard: Shard, query: Query) -> list[Sums]:
     """The rows of an answer."""
-    slots = await slots_of(shard, _epoch(query.start), _epoch(query.end))
+    slots = await slots_of(shard, _epoch(query.start), _epoch(query.end), days=_by_days(query))
     check_cuts(query, slots.coarse_until, 0)
     own = f"project = {literal(query.project)}"
     narrowed = _conditions(query.filters)
@@ -106,7 +116,7 @@ async def counted(shard: Shard, query: Query) -> list[Counted]:
     """The functional units of an answer; none where the question asks for more than accounts."""
     if not query.knows_units:
         return []
-    slots = await slots_of(shard, _epoch(query.start), _epoch(query.end))
+    slots = await slots_of(shard, _epoch(query.start), _epoch(query.end), days=_by_days(query))
     check_cuts(query, slots.coarse_until, 0)
     where = f"project = {literal(query.project)}{_conditions(query.filters)}"
     inner = clickhouse_sums.units(slots, _texts((*query.by, *query.filters)), where)
@@ -120,12 +130,10 @@ async def counted(shard: Shard, query: Query) -> list[Counted]:
 
 async def services(shard: Shard) -> list[Counts]:
     """What the shard holds of every service."""
-    slots = await slots_of(shard, 0, _EVER)
-    records = [one for one in PROCESS_MEASURES if one.name == "records"]
-    inner = clickhouse_sums.process(slots, records, ("project", "service"), "1")
+    slots = await slots_of(shard, 0, _EVER, days=True)
     rows = await shard.rows(
-        f"select project, service, toInt64(sum(v_records)), min(slot), max(slot) + {SLOT_SECONDS} from ({inner}) "
-        "group by project, service"
+        f"select project, service, sum(counted), min(first), max(last) + {SLOT_SECONDS} "
+        f"from ({clickhouse_sums.services(slots)}) group by project, service"
     )
     names = ("project", "service", "records", "first", "last")
     return [Counts(**dict(zip(names, row, strict=True))) for row in rows]
@@ -253,6 +261,11 @@ def _bucket(edges: Sequence[datetime]) -> str:
     # A lambda of an old ClickHouse finds no column of an aggregation: it is handed its own, once for each edge.
     slots = f"arrayResize([slot], {len(starts) - 1}, slot)"
     return f"toInt64(arrayCount((edge, at) -> edge <= at, {starts[:-1]}, {slots})) - 1"
+
+
+def _by_days(query: Query) -> bool:
+    """No time bucket of a question cuts through a day of UTC; its first and its last day may be cut."""
+    return all(_epoch(edge) % DAY_SECONDS == 0 for edge in query.edges[1:-1])
 
 
 def _epoch(moment: datetime) -> int:

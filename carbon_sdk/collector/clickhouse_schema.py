@@ -6,9 +6,10 @@ Every table is a ReplacingMergeTree, so that writing the same again changes noth
 * **rollup**, **unit_rollup** by slot and account, **service_rollup** by slot and service: of several sums of one key,
   that of the most records is the whole.
 * **machine_rollup** likewise, chosen anew as a whole for a machine and a slot; `version` counts the copies looked at.
+* **day_rollup**, **day_service_rollup**, **day_unit_rollup**: the same by whole days of UTC, made from them.
 * **repriced**: of a slot and account, what it weighs by the newest repricing; **repricings** and **prices** tell whose.
 * **intensities**: the newest price that each service has seen, filled by a view as records come.
-* **late**: slots that are read from the records again; `done` when they are summed up anew.
+* **late**: slots that are read from the records again, until they are summed up anew (`done` is 1), and their day too (2).
 * **meta**: numbers that only grow.
 
 Servers before 19 know neither LowCardinality nor the flush after an insert; they are used where the server has them.
@@ -25,6 +26,7 @@ _LOW_CARDINALITY_SINCE = 20
 _FLUSH_SINCE = 21
 DAY_PARTITION = "intDiv(slot, 86400)"
 _MONTH_PARTITION = "intDiv(slot, 2592000)"
+_YEAR_PARTITION = "intDiv(slot, 31536000)"
 
 KEY = ("project", "slot", "machine", "instance", "sequence")
 PLAIN = (*TIMES, *(name for name in COUNTS if name != "sequence"), "unit_names", "unit_amounts", *NUMBERS)
@@ -111,7 +113,29 @@ def _version_1(major: int, engine: "Engines") -> tuple[str, ...]:
     )
 
 
-MIGRATIONS = (_version_1,)
+def _version_2(major: int, engine: "Engines") -> tuple[str, ...]:
+    """Sums of whole days, with the columns of those of their quarters."""
+    types = _Types(major)
+    account, provenance = types.texts(ACCOUNT), types.texts(PROVENANCE)
+    project = f"project {types.text}"
+    sums = _numbers([one.name for one in PROCESS_MEASURES if one.name != "records"])
+    return (
+        f"""create table if not exists day_rollup ({project}, slot Int64, account Int64, {account}, provenance Int64,
+        {provenance}, records UInt64, {sums})
+        {engine("day_rollup", "records")} partition by {_YEAR_PARTITION}
+        order by (project, slot, account, provenance) {engine.settings}""",
+        f"""create table if not exists day_service_rollup ({project}, slot Int64, service {types.text},
+        kind {types.text}, provenance Int64, {provenance}, records UInt64, {sums}, first_slot Int64, last_slot Int64)
+        {engine("day_service_rollup", "records")} partition by {_YEAR_PARTITION}
+        order by (project, slot, service, kind, provenance) {engine.settings}""",
+        f"""create table if not exists day_unit_rollup ({project}, slot Int64, account Int64, {account}, unit String,
+        amount Float64, records UInt64)
+        {engine("day_unit_rollup", "records")} partition by {_YEAR_PARTITION}
+        order by (project, slot, account, unit) {engine.settings}""",
+    )
+
+
+MIGRATIONS = (_version_1, _version_2)
 VERSION = len(MIGRATIONS)
 """The version that this collector reads and writes."""
 COMPATIBLE = 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from carbon_sdk.collector.clickhouse_server import literal
 from carbon_sdk.collector.columns import ACCOUNT, PROVENANCE
 from carbon_sdk.collector.decode import LONGEST_MACHINE_RECORD_SECONDS
-from carbon_sdk.collector.report import MACHINE_MEASURES, PROCESS_MEASURES, SLOT_SECONDS, Measure
+from carbon_sdk.collector.report import DAY_SECONDS, MACHINE_MEASURES, PROCESS_MEASURES, SLOT_SECONDS, Measure
 
 CELL_US = 60_000_000
 """The machine book is chosen minute by minute, as in the embedded store."""
@@ -31,6 +31,8 @@ class Slots:
         rolled_until: Before this, sums lie in the roll-ups.
         late: But not for these, which are read from the records.
         coarse_until: Before this, sums are kept by day.
+        days_until: Before this, sums of whole days may be read instead of those of their quarters.
+        stale: But not those of the days in which these quarters lie: their sums have changed since.
     """
 
     start: int
@@ -38,12 +40,40 @@ class Slots:
     rolled_until: int
     late: tuple[int, ...] = ()
     coarse_until: int = 0
+    days_until: int = 0
+    stale: tuple[int, ...] = ()
 
     @property
     def closed(self) -> str:
         """SQL: those whose sums are in the roll-ups."""
         but = f" and slot not in ({_listed(self.late)})" if self.late else ""
         return f"slot >= {self.start} and slot < {min(self.end, self.rolled_until)}{but}"
+
+    @property
+    def days(self) -> str | None:
+        """SQL: the days whose sums stand for all of their quarters; None where there are none."""
+        first, end = self._whole_days
+        if first >= end:
+            return None
+        but = f" and slot not in ({_listed(self._late_days)})" if self._late_days else ""
+        return f"slot >= {first} and slot < {end}{but}"
+
+    @property
+    def beside_days(self) -> str:
+        """SQL: those closed ones that are in none of `days`."""
+        first, end = self._whole_days
+        if first >= end:
+            return self.closed
+        late = "".join(f" or (slot >= {day} and slot < {day + DAY_SECONDS})" for day in self._late_days)
+        return f"{self.closed} and (slot < {first} or slot >= {end}{late})"
+
+    @property
+    def _whole_days(self) -> tuple[int, int]:
+        return -(-self.start // DAY_SECONDS) * DAY_SECONDS, min(self.end, self.days_until) // DAY_SECONDS * DAY_SECONDS
+
+    @property
+    def _late_days(self) -> list[int]:
+        return sorted({slot // DAY_SECONDS * DAY_SECONDS for slot in self.late})
 
     @property
     def open(self) -> str:
@@ -85,10 +115,12 @@ def process(slots: Slots, measures: Sequence[Measure], texts: Sequence[str], whe
     keys = f"slot, {_quoted(texts)}" if texts else "slot"
     table = "service_rollup" if OF_SERVICES.issuperset(texts) else "rollup"
     unpriced = "toFloat64(null) as by_g"
+    kept = f"select {keys}, {_values(measures, kept=True)}, {unpriced}"
     nothing = ", ".join(f"toFloat64(null) as v_{one.name}" for one in measures)
+    days = f"{kept} from day_{table} final where {slots.days} and {where} union all " if slots.days else ""
     return (
-        f"select {keys}, {_values(measures, kept=True)}, {unpriced} from {table} final "
-        f"where {slots.closed} and {where} "
+        f"{days}"
+        f"{kept} from {table} final where {slots.beside_days} and {where} "
         f"union all "
         f"select {keys}, {_values(measures, kept=False)}, {unpriced} from records final "
         f"where {slots.open} and machine_book = 0 and {where} "
@@ -101,8 +133,11 @@ def process(slots: Slots, measures: Sequence[Measure], texts: Sequence[str], whe
 def units(slots: Slots, texts: Sequence[str], where: str) -> str:
     """Rows with `slot`, texts, `unit` and `amount`, to be summed."""
     keys = f"slot, {_quoted(texts)}" if texts else "slot"
+    kept = f"select {keys}, unit, amount from"
+    days = f"{kept} day_unit_rollup final where {slots.days} and {where} union all " if slots.days else ""
     return (
-        f"select {keys}, unit, amount from unit_rollup final where {slots.closed} and {where} "
+        f"{days}"
+        f"{kept} unit_rollup final where {slots.beside_days} and {where} "
         f"union all "
         f"select {keys}, unit, amount from records final array join unit_names as unit, unit_amounts as amount "
         f"where {slots.open} and machine_book = 0 and {where}"
@@ -205,6 +240,43 @@ def roll(slots: Sequence[int]) -> tuple[str, ...]:
         f"version) select {machine_keys}, {any_provenance}, {chosen}, any(version) "
         f"from ({_chosen(only, '1')}) as c all inner join ({copies}) as v using (project, machine, slot) "
         f"where {inside} group by {machine_keys}, provenance",
+    )
+
+
+def roll_days(days: Sequence[int]) -> tuple[str, ...]:
+    """Statements that sum these days up anew from the sums of their quarters."""
+    inside = f"slot >= {min(days)} and slot < {max(days) + DAY_SECONDS} and day in ({_listed(days)})"
+    day = f"intDiv(slot, {DAY_SECONDS}) * {DAY_SECONDS} as day"
+    names = _quoted(one.name for one in PROCESS_MEASURES)
+    kept = ", ".join(f"sum(`{one.name}`)" for one in PROCESS_MEASURES)
+    account, provenance = f"account, {_quoted(ACCOUNT)}", f"provenance, {_quoted(PROVENANCE)}"
+    any_account, any_provenance = f"account, {_any(ACCOUNT)}", f"provenance, {_any(PROVENANCE)}"
+    return (
+        f"insert into day_rollup (project, slot, {account}, {provenance}, {names}) "
+        f"select project, {day}, {any_account}, {any_provenance}, {kept} from rollup final "
+        f"where {inside} group by project, day, account, provenance",
+        f"insert into day_service_rollup (project, slot, service, kind, {provenance}, {names}, first_slot, last_slot) "
+        f"select project, {day}, service, kind, {any_provenance}, {kept}, min(slot), max(slot) "
+        f"from service_rollup final where {inside} group by project, day, service, kind, provenance",
+        f"insert into day_unit_rollup (project, slot, {account}, unit, amount, records) "
+        f"select project, {day}, {any_account}, unit, sum(amount), sum(records) from unit_rollup final "
+        f"where {inside} group by project, day, account, unit",
+    )
+
+
+def services(slots: Slots) -> str:
+    """Rows with `project`, `service`, `counted` records, and the `first` and `last` slot that they lie in."""
+    keys = "select project, service"
+    days = (
+        f"{keys}, toInt64(records) as counted, first_slot as first, last_slot as last from day_service_rollup final "
+        f"where {slots.days} union all "
+    )
+    quarter = "slot as first, slot as last"
+    return (
+        f"{days if slots.days else ''}"
+        f"{keys}, toInt64(records) as counted, {quarter} from service_rollup final where {slots.beside_days} "
+        f"union all "
+        f"{keys}, toInt64(1) as counted, {quarter} from records final where {slots.open} and machine_book = 0"
     )
 
 

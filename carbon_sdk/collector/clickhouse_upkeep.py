@@ -19,6 +19,7 @@ MARK_SECONDS = 60
 """A mark is acted on when the insert that it announces has surely ended."""
 ROLL_SECONDS = 60.0
 _MOST_SLOTS = 96  # of one statement
+_MOST_DAYS = 8  # likewise
 _MARKS = 5_000
 _SPILL = 8  # slots into which the longest record of the machine book may reach
 
@@ -46,10 +47,12 @@ async def roll(shard: Shard, *, mark_seconds: float = MARK_SECONDS) -> int:
         How many slots.
     """
     now = int(await shard.value("select toInt64(toUnixTimestamp(now()))"))
-    before = (await clickhouse_schema.meta(shard)).get("rolled_until", 0)
+    found = await clickhouse_schema.meta(shard)
+    before = found.get("rolled_until", 0)
     until = max(before, (now - REST_SECONDS) // SLOT_SECONDS * SLOT_SECONDS)
-    marked = f"done = 0 and slot < {until} and marked_at <= {int(now - mark_seconds)}"
-    late = {row[0] for row in await shard.rows(f"select distinct slot from late final where {marked}")}
+    marked = f"done < 2 and slot < {until} and marked_at <= {int(now - mark_seconds)}"
+    changed = await shard.rows(f"select slot, min(done) from late final where {marked} group by slot")
+    late = {slot for slot, done in changed if not done}
     rested = await shard.rows(
         f"select distinct slot from records where slot >= {before - _SPILL * SLOT_SECONDS} and slot < {until}"
     )
@@ -58,13 +61,35 @@ async def roll(shard: Shard, *, mark_seconds: float = MARK_SECONDS) -> int:
     for begin in range(0, len(slots), _MOST_SLOTS):
         for statement in clickhouse_sums.roll(slots[begin : begin + _MOST_SLOTS]):
             await shard.execute(statement)
-    await clickhouse_schema.note(shard, {"rolled_until": until, "rolled_at": now})
-    if late:
+    days_until = until // DAY_SECONDS * DAY_SECONDS
+    days = {slot // DAY_SECONDS * DAY_SECONDS for slot in (*slots, *(slot for slot, _ in changed))}
+    await roll_days(shard, days, found.get("days_until", 0), days_until)
+    await clickhouse_schema.note(shard, {"rolled_until": until, "days_until": days_until, "rolled_at": now})
+    if changed:
         await shard.execute(
-            f"insert into late (slot, mark, marked_at, done) select slot, mark, marked_at, 1 from late final "
+            f"insert into late (slot, mark, marked_at, done) select slot, mark, marked_at, 2 from late final "
             f"where {marked}"
         )
     return len(slots)
+
+
+async def roll_days(shard: Shard, changed: Iterable[int], before: int, until: int) -> None:
+    """Sum whole days up from their quarters.
+
+    Args:
+        shard: The shard.
+        changed: Starts of the days whose quarters have other sums now.
+        before: Up to here days were summed up already, seconds since 1970.
+        until: And up to here they shall be.
+    """
+    rows = await shard.rows(
+        f"select distinct intDiv(slot, {DAY_SECONDS}) * {DAY_SECONDS} from service_rollup "
+        f"where slot >= {before} and slot < {until}"
+    )
+    days = sorted({day for day in changed if day < until} | {day for (day,) in rows})
+    for begin in range(0, len(days), _MOST_DAYS):
+        for statement in clickhouse_sums.roll_days(days[begin : begin + _MOST_DAYS]):
+            await shard.execute(statement)
 
 
 async def is_due(shard: Shard) -> bool:
