@@ -79,9 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     csv.add_argument("file", type=Path, help="the emissions.csv")
     csv.add_argument("--project", default=OPEN_PROJECT, help="under which project")
     csv.add_argument("--tz", default="UTC", help="the time zone in which CodeCarbon ran; its times name none (UTC)")
+    add_cluster(csv)
     csv.set_defaults(run=_import_codecarbon)
     retention = commands.add_parser("retention", parents=[common], help="apply the retention now")
     _add_retention(retention)
+    add_cluster(retention)
     retention.set_defaults(run=_retention)
     tables = commands.add_parser("migrate", parents=[common], help="make the tables in ClickHouse, or bring them up")
     add_cluster(tables)
@@ -227,6 +229,7 @@ def _import_codecarbon(arguments: argparse.Namespace) -> int:
     done = do(
         arguments.data,
         "import_codecarbon",
+        cluster=cluster_of(arguments),
         file=str(arguments.file.absolute()),
         project=arguments.project,
         tz=arguments.tz,
@@ -238,7 +241,7 @@ def _import_codecarbon(arguments: argparse.Namespace) -> int:
 
 
 def _retention(arguments: argparse.Namespace) -> int:
-    do(arguments.data, "retain", retention=_retention_of(arguments))
+    do(arguments.data, "retain", retention=_retention_of(arguments), cluster=cluster_of(arguments))
     return 0
 
 

@@ -9,7 +9,7 @@ Every table is a ReplacingMergeTree, so that writing the same again changes noth
 * **day_rollup**, **day_service_rollup**, **day_unit_rollup**: the same by whole days of UTC, made from them.
 * **repriced**: of a slot and account, what it weighs by the newest repricing; **repricings** and **prices** tell whose.
 * **intensities**: the newest price that each service has seen, filled by a view as records come.
-* **late**: slots that are read from the records again, until they are summed up anew (`done` is 1), and their day too (2).
+* **late**: slots that are read from the records until they are summed up anew (`done` is 1), and their day too (2).
 * **meta**: numbers that only grow.
 
 Servers before 19 know neither LowCardinality nor the flush after an insert; they are used where the server has them.

@@ -10,7 +10,9 @@ names the shard.
 """
 
 import asyncio
+import fcntl
 import functools
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -81,7 +83,7 @@ class ClickHouseStore:
         clock: Seconds since 1970.
 
     Raises:
-        StoreError: The journal cannot be read.
+        StoreError: Another collector runs on the folder, or the journal cannot be read.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class ClickHouseStore:
     ) -> None:
         self.folder = folder
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._held = _hold(folder)
         self._pace = pace or Pace()
         self._clock = clock
         self._latest = 0.0
@@ -279,6 +282,7 @@ class ClickHouseStore:
         for thread in self._threads:
             thread.join()
         self._journal.close()
+        os.close(self._held)
 
     def _recover(self) -> None:
         """Take over what an earlier process left in the journal: its numbers mean nothing here, but its texts do."""
@@ -330,3 +334,17 @@ class ClickHouseStore:
                 raise BusyError("; ".join(map(str, missing)), retry_after_seconds=10)
             raise missing[0]
         return given
+
+
+def _hold(folder: Path) -> int:
+    """Keep other collectors from this one's journal, for as long as the descriptor is open."""
+    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        os.close(held)
+        raise StoreError(
+            f"{folder} is held by another collector. Stop that one, or name another folder with --data: each collector "
+            "has one of its own"
+        ) from exc
+    return held

@@ -73,7 +73,7 @@ class Slots:
 
     @property
     def _late_days(self) -> list[int]:
-        return sorted({slot // DAY_SECONDS * DAY_SECONDS for slot in self.late})
+        return sorted({slot // DAY_SECONDS * DAY_SECONDS for slot in (*self.late, *self.stale)})
 
     @property
     def open(self) -> str:

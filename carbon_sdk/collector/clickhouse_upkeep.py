@@ -19,7 +19,7 @@ MARK_SECONDS = 60
 """A mark is acted on when the insert that it announces has surely ended."""
 ROLL_SECONDS = 60.0
 _MOST_SLOTS = 96  # of one statement
-_MOST_DAYS = 8  # likewise
+_MOST_DAYS = 32  # likewise
 _MARKS = 5_000
 _SPILL = 8  # slots into which the longest record of the machine book may reach
 

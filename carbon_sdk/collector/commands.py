@@ -12,6 +12,8 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from carbon_sdk.collector import codecarbon
+from carbon_sdk.collector.clickhouse_server import Cluster
+from carbon_sdk.collector.clickhouse_store import ClickHouseStore, Pace
 from carbon_sdk.collector.dashboard.period import Period, period_of
 from carbon_sdk.collector.duckdb_open import FILE
 from carbon_sdk.collector.duckdb_store import DuckDBStore
@@ -103,13 +105,21 @@ def _period(asked: Mapping[str, Any]) -> Period:
         raise StoreError(str(exc)) from exc
 
 
-def do(folder: Path, command: str, *, retention: Retention | None = None, **fields: Any) -> Any:
+def do(
+    folder: Path,
+    command: str,
+    *,
+    retention: Retention | None = None,
+    cluster: Cluster | None = None,
+    **fields: Any,
+) -> Any:
     """Let the collector that runs on a folder do something, or open the store for it.
 
     Args:
         folder: The collector's folder.
         command: One of `commands`.
         retention: How long what is kept, where the store must be opened.
+        cluster: Where the store is, where it must be opened and is not the embedded one.
         fields: With what.
 
     Raises:
@@ -118,11 +128,17 @@ def do(folder: Path, command: str, *, retention: Retention | None = None, **fiel
     running = ask(folder, command, **fields)
     if running is not None:
         return running["done"]
-    if not (folder / FILE).exists() and command != "import_codecarbon":
-        raise StoreError(f"there is no store in {folder}; name its folder with --data")
+    if cluster is None and not (folder / FILE).exists() and command != "import_codecarbon":
+        raise StoreError(f"there is no store in {folder}; name its folder with --data, or the shards with --clickhouse")
+    kept = retention or Retention()
+
+    def opened() -> KeptStore:
+        if cluster is None:
+            return DuckDBStore(folder, retention=kept, log=log_to_stderr())
+        return ClickHouseStore(folder, cluster, pace=Pace(raw_days=kept.raw_days), log=log_to_stderr())
 
     async def alone() -> Any:
-        store = await asyncio.to_thread(DuckDBStore, folder, retention=retention or Retention(), log=log_to_stderr())
+        store = await asyncio.to_thread(opened)
         try:
             return await commands(store)[command](fields)
         finally:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from carbon_sdk.collector.access import OPEN_PROJECT, project_name
+from carbon_sdk.collector.clickhouse_command import add_cluster, cluster_of
 from carbon_sdk.collector.commands import do
 from carbon_sdk.collector.folder import DEFAULT_FOLDER
 from carbon_sdk.collector.inventory import boamps, page, sheets
@@ -39,7 +40,7 @@ def main(words: Sequence[str], reprice: Reprice) -> int:
             raise StoreError("--supplier-g-per-kwh and --supplier-source come together: a factor has a source")
         if arguments.reprice is not None:
             _price_again(arguments, reprice)
-        inventory = from_object(do(arguments.data, "inventory", **_asked(arguments), **_told(arguments)))
+        inventory = from_object(_done(arguments, "inventory", **_asked(arguments), **_told(arguments)))
         made = _rendered(inventory, arguments)
     except (StoreError, ValueError, OSError) as exc:
         sys.stderr.write(f"carbon-sdk report: {exc}\n")
@@ -69,11 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--supplier-source", metavar="WHO", help="whose factor that is")
     parser.add_argument("--reprice", metavar="PROVIDER", help="first price again by what this provider measured")
     parser.add_argument("--context", type=Path, metavar="FILE", help="BoAmps: JSON of what is known of the task")
+    add_cluster(parser)
     return parser
 
 
+def _done(arguments: argparse.Namespace, command: str, **fields: Any) -> Any:
+    return do(arguments.data.expanduser(), command, cluster=cluster_of(arguments), **fields)
+
+
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
-    arguments.data = arguments.data.expanduser()
     return {
         "project": arguments.project,
         "from": getattr(arguments, "from"),
@@ -92,7 +97,7 @@ def _told(arguments: argparse.Namespace) -> dict[str, Any]:
 def _price_again(arguments: argparse.Namespace, reprice: Reprice) -> None:
     """Price the period's quarters by measured history; the first price stays beside it."""
     asked = _asked(arguments)
-    quarters = [Quarter(**one) for one in do(arguments.data, "quarters", **asked)]
+    quarters = [Quarter(**one) for one in _done(arguments, "quarters", **asked)]
     priced = reprice(arguments.reprice, [one.record(number) for number, one in enumerate(quarters)])
     prices = [
         asdict(replace(quarter, g_per_kwh=record.emissions_g))
@@ -102,7 +107,7 @@ def _price_again(arguments: argparse.Namespace, reprice: Reprice) -> None:
     if not prices:
         sys.stderr.write(f"{arguments.reprice} knows nothing better of this period; nothing was priced again\n")
         return
-    rows = do(arguments.data, "reprice", project=asked["project"], source=arguments.reprice, prices=prices)
+    rows = _done(arguments, "reprice", project=asked["project"], source=arguments.reprice, prices=prices)
     sys.stderr.write(f"{len(prices)} of {len(quarters)} quarters priced again by {arguments.reprice}, {rows} rows\n")
 
 
