@@ -63,6 +63,9 @@ class Cluster:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
                 raise StoreError(f"{url!r} is no ClickHouse; write http://HOST:8123 or https://HOST:8443")
+        named = [url for shard in shards for url in shard]
+        if twice := next((url for url in named if named.count(url) > 1), None):
+            raise StoreError(f"{twice} is named twice: its records would be counted twice")
         made = cls(shards=shards, **given)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", made.database):
             raise StoreError(f"{made.database!r} is no name for a database: letters, digits and _")

@@ -263,6 +263,7 @@ async def test_migration_is_done_once_and_a_cluster_of_another_size_is_refused(
         (["--clickhouse", "http://user:word@127.0.0.1"], "is no ClickHouse"),
         (["--clickhouse", "http://a:1,http://b:1"], "--clickhouse-replicated"),
         (["--clickhouse", "http://a:1", "--clickhouse-database", "a b"], "no name for a database"),
+        (["--clickhouse", "http://a:1", "--clickhouse", "http://a:1/"], "named twice"),
         (["--clickhouse", "http://127.0.0.1:9"], "does not answer"),
         ([], "--clickhouse"),
     ],
