@@ -21,7 +21,7 @@ from carbon_sdk.collector.dimensions import Limits
 from carbon_sdk.collector.duckdb_open import FILE
 from carbon_sdk.collector.duckdb_store import DuckDBStore, Sizes
 from carbon_sdk.collector.duckdb_upkeep import Retention
-from carbon_sdk.collector.folder import DEFAULT_FOLDER
+from carbon_sdk.collector.folder import add_folder
 from carbon_sdk.collector.intake import IntakeLimits
 from carbon_sdk.collector.server import TOKENS, Serving, run, serve
 from carbon_sdk.collector.store import StoreError
@@ -39,7 +39,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, or 2 where the command could not do its work.
     """
     arguments = _parser().parse_args(argv)
-    arguments.data = arguments.data.expanduser()
     try:
         chosen: Callable[[argparse.Namespace], int] = arguments.run
         return chosen(arguments)
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help=f"the collector's folder ({DEFAULT_FOLDER})")
+    add_folder(common)
     parser = argparse.ArgumentParser(prog="carbon-sdk collector", description="One collector for all services.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_serve(commands.add_parser("serve", parents=[common], help="take records and answer questions"))

@@ -11,7 +11,7 @@ from typing import Any
 from carbon_sdk.collector.access import OPEN_PROJECT, project_name
 from carbon_sdk.collector.clickhouse_command import add_cluster, cluster_of
 from carbon_sdk.collector.commands import do
-from carbon_sdk.collector.folder import DEFAULT_FOLDER
+from carbon_sdk.collector.folder import add_folder
 from carbon_sdk.collector.inventory import boamps, page, sheets
 from carbon_sdk.collector.inventory.inventory import Inventory, from_object
 from carbon_sdk.collector.inventory.quarters import Quarter
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=FORMATS, default="html", help="of the file (html)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write it (stdout)")
     parser.add_argument("--project", default=OPEN_PROJECT, help="whose records (default)")
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help=f"the collector's folder ({DEFAULT_FOLDER})")
+    add_folder(parser)
     parser.add_argument("--operator", choices=("own", "cloud"), help="who runs the machines: decides the scopes")
     parser.add_argument("--supplier-g-per-kwh", type=float, metavar="G", help="a supplier's factor: market-based too")
     parser.add_argument("--supplier-source", metavar="WHO", help="whose factor that is")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from carbon_sdk.collector.folder import DEFAULT_FOLDER
 from carbon_sdk.collector.inventory.command import main
 from carbon_sdk.emission import Emission
 from tests.collector.dashboard.company import records
@@ -34,6 +36,17 @@ def made(folder: Path, *words: str, reprice: Any = nothing_better, to: str = "re
     output = folder.parent / to
     assert main([*PERIOD, "--data", str(folder), "--output", str(output), *words], reprice) == 0
     return output.read_bytes()
+
+
+def test_the_collectors_own_folder_needs_no_name(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who names no folder to either command, as the documentation does, gets the report of that collector."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    usual = DEFAULT_FOLDER.expanduser()
+    usual.parent.mkdir(parents=True)
+    shutil.copytree(folder, usual)
+
+    assert main([*PERIOD, "--output", str(tmp_path / "report")], nothing_better) == 0
+    assert (tmp_path / "report").read_bytes() == made(folder)
 
 
 def send(collector: Collector, *, shuffled: bool = False) -> None:
