@@ -283,6 +283,10 @@ class RequestOwner(Owner):
                 elif kind == "http.response.start":
                     status = message.get("status")
                     self.failed = isinstance(status, int) and status >= 500  # what is no status, the server refuses
+                elif kind == "http.response.pathsend":  # the server sends a whole file by itself
+                    self.sent_ns = monotonic_ns()
+                    if self.suspended:
+                        self.finish()
             except Exception as exc:
                 if not self.spoil("asgi.send", exc):
                     raise

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from fastapi import BackgroundTasks, FastAPI, Request, WebSocket, WebSocketDisconnect
-from fastapi.responses import PlainTextResponse, StreamingResponse
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
+from starlette.background import BackgroundTask
 
 from carbon_sdk import CarbonMiddleware
 from carbon_sdk.integrations.asgi import Receive, Scope, Send
@@ -105,6 +106,17 @@ async def background(tasks: BackgroundTasks) -> PlainTextResponse:
 
     tasks.add_task(after)
     return PlainTextResponse("accepted")
+
+
+@bare.get("/file")
+async def file() -> FileResponse:
+    """A server that can sends the file by itself; then there is no body to be seen."""
+
+    async def after() -> None:
+        await asyncio.sleep(0.5)
+        happened("the work after the file is done")
+
+    return FileResponse(__file__, background=BackgroundTask(after))
 
 
 @bare.websocket("/echo/{room}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers import application
 from tests.servers.application import BURN_SECONDS
 from tests.servers.serving import COMMANDS, VOLATILE, Server, converse, free_port, read_to_end, steady
 
@@ -52,6 +53,17 @@ def hand_in_background_work(server: Server) -> bytes:
     return steady(answer)
 
 
+def fetch_a_file(server: Server) -> bytes:
+    """The connection stays until the work after it is done."""
+    with server.connect() as connection:
+        connection.sendall(b"GET /file HTTP/1.1\r\nHost: test\r\n\r\n")
+        answer = connection.recv(65536)
+        while not answer.endswith(Path(application.__file__).read_bytes()):
+            answer += connection.recv(65536)
+        server.wait_for("the work after the file is done")
+    return steady(answer)
+
+
 def leave_a_socket(server: Server) -> list[object]:
     seen = converse(server, "/echo/blue", "one", "two")
     server.wait_for("the socket of blue was closed with")  # hypercorn says 1006
@@ -77,6 +89,7 @@ EXCHANGES: dict[str, Callable[[Server], Any]] = {
     "three requests at once": three_at_once,
     "disconnect in mid-stream": leave_in_mid_stream,
     "background task": hand_in_background_work,
+    "file": fetch_a_file,
     "socket left by the client": leave_a_socket,
     "socket closed by the application": lambda server: converse(server, "/echo/red", "one", "leave"),
     "socket refused": lambda server: converse(server, "/closed"),
@@ -148,6 +161,7 @@ def test_the_records_tell_every_request_once(visits: tuple[Visit, Visit]) -> Non
         "GET /stream": (1, 0),
         "GET /endless": (1, 0),
         "GET /background": (1, 0),
+        "GET /file": (1, 0),
         "WEBSOCKET /echo/{room}": (2, 0),
         "WEBSOCKET /closed": (1, 0),
         "WEBSOCKET (no route)": (1, 0),
@@ -162,6 +176,7 @@ def test_the_records_tell_every_request_once(visits: tuple[Visit, Visit]) -> Non
     for name, burnt in burns.items():
         assert burnt * BURN_SECONDS <= records[name]["cpu_seconds"] <= 3 * burnt * BURN_SECONDS, name
     assert records["GET /background"]["duration_seconds"] < 0.2
+    assert records["GET /file"]["duration_seconds"] < 0.5
     assert "carbon.fault" not in measured.log
 
 
