@@ -122,10 +122,13 @@ def test_sequence_counts_without_holes_over_intervals() -> None:
 def test_sci_takes_reserved_idle_and_the_share_of_the_machines_making() -> None:
     """((E x I) + M) / R: half of the container's quarter is this process's, half of that the account's."""
     ledger = Ledger(reserved_share=0.25)
-    record = records((window(36.0, requests=1), CHEAP), ledger=ledger, embodied_g_per_second=8.0)["GET /a"]
+    read = window(36.0, requests=1)
+    read = replace(read, energies=(replace(read.energies[0], idle_joules=4.0),))
+    record = records((read, CHEAP), ledger=ledger, embodied_g_per_second=8.0)["GET /a"]
 
+    assert record.energy_joules == pytest.approx(8.0)
     assert record.emissions_embodied_g == pytest.approx(8.0 * 0.25 * 0.5)
-    assert record.sci_g_per_request == pytest.approx(record.emissions_g + 1.0)  # type: ignore[operator]
+    assert record.sci_g_per_request == pytest.approx((8.0 + 4.0 * 0.25 * 0.5) / 3.6e6 * 100.0 + 1.0, rel=1e-12)
 
 
 def test_the_sci_of_an_endpoint_is_in_the_records_of_its_spans_too() -> None:

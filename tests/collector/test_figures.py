@@ -31,6 +31,20 @@ def of_both_scopes() -> list[Emission]:
     ]
 
 
+async def test_of_two_copies_of_the_machine_book_the_one_with_least_gap_is_kept(engine: Engine) -> None:
+    """Whichever came first or is first by name; the other is not added."""
+    book = {"kind": "measured", "root": "measured", "name": "measured"}
+    async with engine.inside() as collector:
+        await collector.send(
+            emission(0, instance="a" * 16, joules=30.0, gap_seconds=30.0, **book),
+            emission(0, instance="b" * 16, joules=55.0, gap_seconds=5.0, **book),
+            emission(0, instance="c" * 16, joules=40.0, gap_seconds=20.0, **book),
+        )
+        books = await collector.ask("/v1/books")
+
+    assert books["measured_joules"] == pytest.approx(55.0)
+
+
 async def test_grams_of_two_scopes_are_never_one_number(engine: Engine) -> None:
     """Joules are added; whatever rests on a price is unknown as a sum, and each scope's own is there."""
     async with engine.inside() as collector:
