@@ -190,7 +190,7 @@ class Load:
             head = await reader.readuntil(b"\r\n\r\n")
             length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
             answer = json.loads(await reader.readexactly(length))
-            if answer.get("status") == 503:
+            if head.startswith(b"HTTP/1.1 503"):
                 run.busy += 1
                 self._sent[instance] -= 1
                 await asyncio.sleep(0.1)

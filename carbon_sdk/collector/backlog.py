@@ -149,10 +149,19 @@ class Backlog:
                 records -= taken[-1].records
         return taken
 
+    def await_room(self, seconds: float) -> bool:
+        """Wait until no more than half of the records wait that may; false where so many still do after the time.
+
+        Whoever is answered later sends later: so the engine gets its time before anybody has to be refused.
+        """
+        with self._change:
+            return self._change.wait_for(lambda: self.closing or self.records * 2 <= self._limit, seconds)
+
     def release(self, records: int) -> None:
         """So many records will not be loaded: they were known, refused, or not written."""
         with self._change:
             self.records -= records
+            self._change.notify_all()
 
     def put_frame(self, frame: int, group: Group) -> None:
         """A group is on disk, and waits for the engine."""
@@ -212,3 +221,4 @@ class Backlog:
                 records = len(self._frames.popleft()[1].table)
                 self._frame_records -= records
                 self.records -= records
+            self._change.notify_all()

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from carbon_sdk.collector.access import SCOPES, Caller
+from carbon_sdk.collector.backlog import Backlog
 from carbon_sdk.collector.duckdb_store import DuckDBStore
 from carbon_sdk.collector.intake import Intake
 from carbon_sdk.collector.store import Batch
@@ -87,3 +88,16 @@ def test_one_thread_loads_with_less_weight_than_those_that_answer(tmp_path: Path
         assert sorted(os.getpriority(os.PRIO_PROCESS, int(one)) > own for one in made)[-2:] == [False, True]
     finally:
         store.close()
+
+
+def test_answers_are_held_back_while_more_than_half_of_the_room_is_taken() -> None:
+    """Who sends faster than the engine loads is answered later before anybody is refused."""
+    backlog = Backlog(100)
+    backlog.admit(50, None)
+    assert backlog.await_room(0)
+
+    backlog.admit(10, None)
+    assert not backlog.await_room(0)
+
+    backlog.release(10)
+    assert backlog.await_room(0)
