@@ -15,7 +15,8 @@ GROUP_RECORDS = 25_000
 """Most records of one frame."""
 _JOURNAL = "journal"
 _PROBE_SECONDS = 1.0
-_HOLD_SECONDS = 0.25
+_HOLD_SECONDS = 2.0
+"""Answers are held back so long at the most: until all that senders have under way waits, and the engine has the core."""
 _LINGER_SECONDS = 0.02
 """The journal waits so long for company: a flush costs the same for one batch as for fifty."""
 
@@ -49,7 +50,8 @@ class Scribe:
                 self._probe()
             elif come:
                 time.sleep(_LINGER_SECONDS)
-                self._backlog.await_room(_HOLD_SECONDS)
+                if self._problems.first is None:
+                    self._backlog.await_room(_HOLD_SECONDS)
                 self._write(self._backlog.take_batches(GROUP_RECORDS))
             else:
                 return
