@@ -5,8 +5,11 @@ one frame, flushes it to the disk and then lets the requests answer: acknowledge
 writes frames into DuckDB in larger transactions, notes the last frame in each, and does the upkeep. So a checkpoint of
 a second or two delays no acknowledgement. Queries run on cursors of their own and see what has been loaded.
 
-Memory: `Bounds` of the queue (records acknowledged but not loaded, about 400 B each) + `Limits` of the texts (about
-600 B each) + DuckDB's own limit.
+The load thread has less weight than those that answer; so that it never falls behind for good, answers are held back
+while more than half of the records wait that may.
+
+Memory: `Sizes` of the queue (records acknowledged but not loaded, about 400 B each) + `Limits` of the texts (about
+600 B each) + bodies under way (`IntakeLimits`) + DuckDB's own limit.
 """
 
 import asyncio

@@ -35,6 +35,7 @@ class IntakeLimits:
         records: Of the batch.
         body_seconds: Until the whole body has come.
         bodies_at_once: Large bodies unpacked at the same time.
+        bodies_bytes: Of all bodies under way together; who comes beyond is asked to come again.
     """
 
     body_bytes: int = 8 * 1024 * 1024
@@ -42,6 +43,7 @@ class IntakeLimits:
     records: int = 10_000
     body_seconds: float = 30.0
     bodies_at_once: int = 2
+    bodies_bytes: int = 256 * 1024 * 1024
 
 
 class Intake:
@@ -57,9 +59,19 @@ class Intake:
         self._limits = limits or IntakeLimits()
         self._threads = anyio.CapacityLimiter(self._limits.bodies_at_once)
         self._turn = asyncio.Lock()
+        self._bodies_bytes = 0
 
-    async def take(self, request: Request) -> Response:  # noqa: PLR0911
+    async def take(self, request: Request) -> Response:
         """Take one batch."""
+        held: list[bytes] = []
+        try:
+            return await self._take(request, held)
+        except BusyError as exc:
+            return problem(503, str(exc), retry_after_seconds=exc.retry_after_seconds)
+        finally:
+            self._bodies_bytes -= sum(map(len, held))
+
+    async def _take(self, request: Request, held: list[bytes]) -> Response:  # noqa: PLR0911
         project = project_of(request, "write")
         if isinstance(project, Response):
             return project
@@ -70,8 +82,8 @@ class Intake:
         if encoding not in ENCODINGS:
             return problem(415, f"the Content-Encoding must be one of {', '.join(ENCODINGS)}")
         try:
-            body = await self._body(request)
-            batch = await self._batch(body, encoding, form)
+            await self._read(request, held)
+            batch = await self._batch(held[0] if len(held) == 1 else b"".join(held), encoding, form)
         except TooLongError:
             return problem(
                 413,
@@ -84,25 +96,24 @@ class Intake:
             return problem(408, f"the body did not come within {self._limits.body_seconds:g} s")
         except ClientDisconnect:
             return Response(status_code=400)
-        try:
-            await self._store.ingest(project, batch)
-        except BusyError as exc:
-            return problem(503, str(exc), retry_after_seconds=exc.retry_after_seconds)
+        await self._store.ingest(project, batch)
         return _answer(batch)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _read(self, request: Request, held: list[bytes]) -> None:
+        """Read a body, chunk by chunk."""
         declared = request.headers.get("content-length", "")
         if declared.isdigit() and int(declared) > self._limits.body_bytes:
             raise TooLongError
-        chunks: list[bytes] = []
         length = 0
         async with asyncio.timeout(self._limits.body_seconds):
             async for chunk in request.stream():
                 length += len(chunk)
                 if length > self._limits.body_bytes:
                     raise TooLongError
-                chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+                if self._bodies_bytes + len(chunk) > self._limits.bodies_bytes:
+                    raise BusyError("too many bodies are under way", retry_after_seconds=2)
+                self._bodies_bytes += len(chunk)
+                held.append(chunk)
 
     async def _batch(self, body: bytes, encoding: str, form: Form) -> Batch:
         def read() -> Batch:

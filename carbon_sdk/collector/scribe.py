@@ -16,7 +16,8 @@ GROUP_RECORDS = 25_000
 _JOURNAL = "journal"
 _PROBE_SECONDS = 1.0
 _HOLD_SECONDS = 2.0
-"""Answers are held back so long at the most: until all that senders have under way waits, and the engine has the core."""
+"""Answers are held back so long at the most: until all that senders have under way waits, and the engine has the core
+to itself."""
 _LINGER_SECONDS = 0.02
 """The journal waits so long for company: a flush costs the same for one batch as for fifty."""
 

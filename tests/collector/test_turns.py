@@ -13,7 +13,7 @@ from starlette.types import Message
 from carbon_sdk.collector.access import SCOPES, Caller
 from carbon_sdk.collector.backlog import Backlog
 from carbon_sdk.collector.duckdb_store import DuckDBStore
-from carbon_sdk.collector.intake import Intake
+from carbon_sdk.collector.intake import Intake, IntakeLimits
 from carbon_sdk.collector.store import Batch
 from carbon_sdk.wire import to_json
 from tests.collector.service import HOUR, emission
@@ -36,11 +36,15 @@ class Noting:
         return 0.0
 
 
-def post(body: bytes) -> Request:
-    """A batch that has come as a whole."""
+def post(body: bytes, rest: asyncio.Event | None = None) -> Request:
+    """A batch that has come as a whole, or but for its last byte, which comes with the event."""
+    parts = [body] if rest is None else [body[:-1], body[-1:]]
 
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        part = parts.pop(0)
+        if rest is not None and not parts:
+            await rest.wait()
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
 
     caller = Caller(name="local", project=None, scopes=SCOPES)
     headers = [(b"content-type", b"application/json")]
@@ -101,3 +105,19 @@ def test_answers_are_held_back_while_more_than_half_of_the_room_is_taken() -> No
 
     backlog.release(10)
     assert backlog.await_room(0)
+
+
+def test_bodies_under_way_take_a_bounded_room_together() -> None:
+    """Who comes beyond is asked to come again, and finds room once the others are done."""
+    body = f"[{to_json(emission(sequence=1))}]".encode()
+
+    async def statuses() -> list[int]:
+        intake = Intake(Noting(lambda: 0), IntakeLimits(bodies_bytes=len(body) * 3 // 2))  # type: ignore[arg-type]
+        rest = asyncio.Event()
+        slow = asyncio.create_task(intake.take(post(body, rest)))
+        await asyncio.sleep(0)
+        refused = await intake.take(post(body))
+        rest.set()
+        return [refused.status_code, (await slow).status_code, (await intake.take(post(body))).status_code]
+
+    assert asyncio.run(statuses()) == [503, 200, 200]
