@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from io import StringIO
 
 import pytest
+from fastapi.routing import APIRoute
 from rich.console import Console
 
+from carbon_sdk.demo import service
 from carbon_sdk.demo.books import Books, add_up
 from carbon_sdk.demo.table import as_object, show
 from carbon_sdk.emission import Emission
@@ -63,6 +65,17 @@ def test_an_unknown_sci_has_no_column_and_is_null() -> None:
 
     assert not any("SCI" in line for line in shown(books, 200))
     assert as_object(books, "carbon.log", ())["endpoints"][0]["sci_g_per_request"] is None
+
+
+def test_each_endpoint_of_the_demo_has_its_line_in_a_terminal_of_80_columns() -> None:
+    """The first thing that a newcomer sees is not broken in mid-word."""
+    routes = [f"GET {route.path}" for route in service.app.routes if isinstance(route, APIRoute)]
+    plain = replace(RECORD, sci_g=None, sci_g_per_request=None)
+    books = add_up([replace(plain, sequence=number, root=name, name=name) for number, name in enumerate(routes)])
+    lines = [line.strip() for line in shown(books, 80)]
+
+    assert routes
+    assert [name for name in routes if not any(line.startswith(f"{name} ") for line in lines)] == []
 
 
 @pytest.mark.parametrize(("span_g", "each"), [(0.018, 0.003), (None, None)])

@@ -39,7 +39,7 @@ def test_the_demo_prints_books_that_add_up(tmp_path: Path) -> None:
     table = json.loads(done.stdout)
 
     names = {row["name"] for row in table["endpoints"]}
-    assert names == {"GET /compute/{milliseconds}", "GET /wait", "GET /thread", "GET /fan-out", "GET /stream"}
+    assert names == {"GET /compute/{ms}", "GET /wait", "GET /thread", "GET /fan-out", "GET /stream"}
     assert table["booked_joules"] == pytest.approx(table["measured"]["energy_joules"], rel=1e-6)
     assert all(row["emissions_g_per_request"] > 0 for row in table["endpoints"])
     assert (table["intensity_source"], table["intensity_quality"]) == ("yearly_averages", "static")

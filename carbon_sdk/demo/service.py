@@ -39,12 +39,12 @@ def compute(milliseconds: float) -> int:
     return rounds
 
 
-@app.get("/compute/{milliseconds}")
-async def inline(milliseconds: float) -> dict[str, int]:
+@app.get("/compute/{ms}")
+async def inline(ms: float) -> dict[str, int]:
     """Computes in the event loop, and tracks a part of it on its own."""
     with track("prepare"):
-        compute(milliseconds / 4)
-    return {"rounds": compute(3 * milliseconds / 4)}
+        compute(ms / 4)
+    return {"rounds": compute(3 * ms / 4)}
 
 
 @app.get("/wait")

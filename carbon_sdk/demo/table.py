@@ -87,7 +87,13 @@ def _row(row: Row) -> dict[str, Any]:
 
 def _table(books: Books, width: int) -> RenderableType:
     domains = [domain for domain in DOMAINS if domain in books.measured.energy_joules]
-    table = Table(box=box.SIMPLE_HEAD, title="What each endpoint emitted", title_justify="left", pad_edge=False)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        title="What each endpoint emitted",
+        title_justify="left",
+        pad_edge=False,
+        collapse_padding=True,
+    )
     table.add_column("endpoint", overflow="fold")
     sci = any(row.sci_g_per_request is not None for row in books.endpoints)
     heads = ("requests", "CPU s", *(f"{domain} J" for domain in domains), "g CO2e", "mg/request")
