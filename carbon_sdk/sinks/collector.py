@@ -19,9 +19,14 @@ from carbon_sdk.wire import objects_of, to_columns
 
 SPOOL_BYTES = 64 * 1024 * 1024
 """About a million records."""
-SENT_AGAIN = frozenset({408, 425, 426, 429})
-"""Answers below 500 that may change: too slow, too early, an older collector, too many at once (RFC 9110, RFC 6585)."""
-NEWER_SCHEMA = 426
+FINAL = frozenset({400, 413, 415, 422})
+"""Answers that judge the batch itself (RFC 9110): sent again, it gets the same. Any other speaks of the way to the
+collector, or does not come from one: a token to be renewed, an ingress that does not know it yet, a login page."""
+REMEDIES = {
+    401: "set CARBON_SDK_COLLECTOR_TOKEN to a token that may write",
+    403: "set CARBON_SDK_COLLECTOR_TOKEN to a token that may write",
+    426: "the collector is older than this service: update it",
+}
 UNKNOWN_FORM = 415
 COLUMNS, ARRAY = "application/vnd.carbon-sdk.columns+json", "application/json"
 
@@ -108,16 +113,16 @@ class CollectorSink:
             if reply.status == UNKNOWN_FORM and self._form == COLUMNS:
                 self._form = ARRAY
                 continue
-            if reply.status in SENT_AGAIN or reply.status >= 500:
-                older = "the collector is older than this service: update it. " if reply.status == NEWER_SCHEMA else ""
-                self._fault("busy", f"the collector answered {reply.status}", f"{older}Records wait in the spool")
+            refused = _refused(reply, records_of(name))
+            if refused is None:
+                remedy = REMEDIES.get(reply.status, "check the address, if this goes on")
+                self._fault("busy", f"the collector answered {reply.status}", f"records wait in the spool; {remedy}")
                 return
             self._spool.remove(name)
-            refused = _refused(reply, records_of(name))
             if refused:
                 self.refused_records += refused
                 problem = f"the collector answered {reply.status}: {reply.excerpt()}"
-                self._fault("refused", problem, f"{self.refused_records} records are lost; check address and token")
+                self._fault("refused", problem, f"{self.refused_records} records are lost")
 
     def _fault(self, kind: str, problem: str, remedy: str) -> None:
         self._log.fault(f"sink.collector.{kind}", problem, remedy=remedy)
@@ -129,12 +134,15 @@ def _as_array(columns: bytes) -> bytes:
     return gzip.compress(json.dumps(objects_of(gzip.decompress(columns)), separators=(",", ":")).encode(), 6)
 
 
-def _refused(reply: Reply, records: int) -> int:
-    """How many records of a batch the collector will never take."""
-    if reply.status != 200:
+def _refused(reply: Reply, records: int) -> int | None:
+    """How many records of a batch the collector will never take; None where it has not taken the others either."""
+    if reply.status in FINAL:
         return records
     try:
-        answered = json.loads(reply.text).get("refused", 0)
-    except (ValueError, AttributeError):
-        return 0
-    return answered if isinstance(answered, int) else 0
+        counts = json.loads(reply.text) if reply.status == 200 else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(counts, Mapping) or not isinstance(counts.get("stored"), int):  # as a proxy's page has none
+        return None
+    refused = counts.get("refused", 0)
+    return refused if isinstance(refused, int) else 0
