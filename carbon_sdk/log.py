@@ -60,7 +60,7 @@ def to_host() -> Write:
         elif logger.hasHandlers():
             text = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
             logger.log(getattr(logging, level.upper()), "%s %s", event, text, extra={"carbon": dict(fields)})
-        else:
+        elif sys.stderr is not None:  # a service may have closed it
             if not alone:
                 alone.append(to_stream(sys.stderr))
             alone[0](level, event, fields)

@@ -88,6 +88,18 @@ def test_a_host_without_logging_gets_json_on_stderr() -> None:
     assert json.loads(done.stderr)["event"] == "carbon.start"
 
 
+def test_where_stderr_is_closed_nothing_goes_to_stdout() -> None:
+    """As in a service that closes all it was given: lines of ours are lost rather than among the program's."""
+    code = (
+        "from carbon_sdk.log import *; log = Log(to_host()); log.fault('x', 'y'); log.flush(); print(dict(log.faults))"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, code], stdout=subprocess.PIPE, check=True
+    )
+
+    assert done.stdout == b"{'x': 1}\n"
+
+
 def test_a_configured_structlog_gets_the_line() -> None:
     """The host's processors and renderer decide how it looks."""
     done = in_a_fresh_interpreter(

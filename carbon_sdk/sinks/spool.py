@@ -6,13 +6,16 @@ can be written the batches wait in memory. At most so many bytes wait; beyond th
 records are counted.
 """
 
+import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
 
 from filelock import FileLock
 
 SUFFIX = ".json.gz"
+_BATCH = re.compile(r"[0-9a-f-]+-[0-9]+" + re.escape(SUFFIX))
 GUARD = "guard"
 """Held while a folder is made or adopted, so that nobody takes a folder whose owner is about to lock it."""
 GUARD_SECONDS = 2.0
@@ -111,8 +114,9 @@ class Spool:
             except OSError:  # it lives, or belongs to another user
                 continue
             try:
-                for file in sorted(left.glob(f"*{SUFFIX}")):
-                    name = f"{0:012d}-{left.name}-{file.name}"
+                for file in sorted(file for file in left.iterdir() if _BATCH.fullmatch(file.name)):
+                    inherited = file.name.count("-") > 1  # keeps the name of who made it, or names would grow
+                    name = file.name if inherited else f"{0:012d}-{left.name}-{file.name}"
                     size = file.stat().st_size
                     os.replace(file, self._own / name)
                     self._sizes[name] = size
@@ -129,6 +133,6 @@ def records_of(name: str) -> int:
 def _remove(folder: Path, lock_file: Path) -> None:
     for draft in folder.glob("*.part"):
         draft.unlink(missing_ok=True)
-    if folder.exists():
+    with contextlib.suppress(OSError):  # it is not there, or holds what is none of ours
         folder.rmdir()
     lock_file.unlink(missing_ok=True)

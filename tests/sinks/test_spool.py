@@ -54,6 +54,34 @@ def test_what_a_process_left_is_sent_first_by_the_next_and_by_no_other(tmp_path:
     assert drained(other) == []
 
 
+def test_batches_may_be_left_again_and_again(tmp_path: Path) -> None:
+    """A job each minute, and a collector that is away for a day: who inherits leaves his own behind them."""
+    for number in range(20):
+        spool = Spool(tmp_path, maximum_bytes=10_000)
+        spool.put(b"%02d" % number, 1)
+        spool.close()
+        assert spool.problem is None
+    heir = Spool(tmp_path, maximum_bytes=10_000)
+
+    assert heir.problem is None
+    assert sorted(drained(heir)) == [b"%02d" % number for number in range(20)]
+
+
+def test_what_is_none_of_ours_stays_where_it_is_and_hinders_nobody(tmp_path: Path) -> None:
+    """A network file system leaves files behind, a desktop too."""
+    dead = Spool(tmp_path, maximum_bytes=1000)
+    dead.put(b"left", 3)
+    dead.close()
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    for name in (".nfs0001", ".DS_Store", "notes.json.gz"):
+        (folder / name).write_text("no batch")
+    heir = Spool(tmp_path, maximum_bytes=1000)
+
+    assert heir.problem is None
+    assert drained(heir) == [b"left"]
+    assert len(list(folder.iterdir())) == 3
+
+
 def test_the_batches_of_a_living_process_are_its_own(tmp_path: Path) -> None:
     """Workers share the folder."""
     living = Spool(tmp_path, maximum_bytes=1000)
