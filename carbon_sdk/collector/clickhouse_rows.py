@@ -1,8 +1,9 @@
 """Groups become lines of `TabSeparated`, shard by shard: the one way in that every ClickHouse reads, and quickly.
 
-Texts are written once per account, provenance, machine and instance of a group; the rest is done in columns.
+Texts are written once per account and provenance, machine and instance of a group; the rest is done in columns.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,8 @@ from carbon_sdk.collector.dimensions import Key
 from carbon_sdk.collector.group import Group
 from carbon_sdk.collector.report import SLOT_SECONDS
 
+_TEXTS_KEPT = 100_000
+"""Accounts and provenances whose cells are remembered, about half a kilobyte each."""
 _NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 _SLOT_US = SLOT_SECONDS * 1_000_000
@@ -82,13 +85,19 @@ def _part(group: Group, table: pa.Table) -> Part:
     ]
     words = [pc.fill_null(column.cast(pa.string()), _NULL) for column in columns]
     rows = pc.binary_join_element_wise(*words, "\t").combine_chunks()
-    lines = "\n".join(rows.to_pylist()) + "\n"
-    return Part(lines=lines.encode(), slots=frozenset(slots))
+    ended = pc.binary_join_element_wise(rows, "", "\n")
+    return Part(lines=ended.buffers()[2].to_pybytes(), slots=frozenset(slots))
 
 
 def _numbered(rows: Sequence[tuple[int, str, Key]]) -> Iterable[tuple[int, str]]:
     for number, project, key in rows:
-        yield number, "\t".join((str(number_of(project, key)), *map(cell, key)))
+        yield number, _cells(project, key)
+
+
+@functools.lru_cache(maxsize=_TEXTS_KEPT)
+def _cells(project: str, key: Key) -> str:
+    """The number and the texts of an account or a provenance: most records of a batch have those of the last."""
+    return "\t".join((str(number_of(project, key)), *map(cell, key)))
 
 
 def _texts(ids: pa.ChunkedArray, known: Iterable[tuple[int, str]]) -> pa.ChunkedArray:
