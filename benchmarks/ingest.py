@@ -273,7 +273,7 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(prefix="carbon-ingest-") as temporary:
         history = arguments.keep or Path(temporary, "history")
         if not history.exists():
-            fill(history, arguments.history, HISTORY)
+            print(f"{fill(history, arguments.history, HISTORY):,} records were made before the first run\n")
         folder = Path(temporary, "data")
         shutil.copytree(history, folder)
         await compare(folder, arguments)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from carbon_sdk.collector.report import HOW_KNOWN, Dimension, Query
+from carbon_sdk.collector.report import HOW_KNOWN, Dimension, Measure, Query
 from carbon_sdk.emission import JOULES_PER_KWH
 from carbon_sdk.wire import utc_text
 
@@ -172,6 +172,10 @@ def _figure(query: Query, start: datetime, end: datetime, key: tuple[str | None,
     def shares(name: Dimension) -> dict[str, float]:
         return _shares((row.key[at[name]], row.values[joules]) for row in rows)
 
+    def values(measure: Measure, place: int) -> list[float | None]:
+        told = [row for row in rows if row.key[grouped_by.index("kind")] == "background"] if measure.once else rows
+        return [row.values[place] for row in told]
+
     kinds = [pricing(row.key[at["intensity_signal"]], row.key[at["intensity_scope"]]) for row in rows]
     emissions: dict[str, float] = {}
     repriced: dict[str, float] = {}
@@ -186,7 +190,7 @@ def _figure(query: Query, start: datetime, end: datetime, key: tuple[str | None,
         start=start,
         end=end,
         sums={
-            measure.name: _sum([row.values[place] for row in rows], kinds if measure.priced else None)
+            measure.name: _sum(values(measure, place), kinds if measure.priced else None)
             for place, measure in enumerate(measures)
         },
         emissions=emissions,

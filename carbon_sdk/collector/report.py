@@ -77,6 +77,8 @@ class Measure:
         whole: It is a count.
         detail: Left out of an answer that asks for no detail, to be quick.
         priced: It rests on the price of a kWh, so it is not added over signals and scopes.
+        once: Every record of a process's interval tells it whole: summed over those of the background alone, of which
+            each interval has one. None where a question leaves these out.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Measure:
     whole: bool = False
     detail: bool = False
     priced: bool = False
+    once: bool = False
 
 
 _LOW = "coalesce(energy_low_joules, energy_joules)"
@@ -125,7 +128,7 @@ PROCESS_MEASURES: tuple[Measure, ...] = (
         expression="case when coalesce(sci_g, sci_g_per_request) is null then null else requests end",
         detail=True,
     ),
-    Measure(name="gap_seconds", expression="gap_seconds", detail=True),
+    Measure(name="gap_seconds", expression="gap_seconds", detail=True, once=True),
     Measure(name="gap_cpu_seconds", expression="gap_cpu_seconds", detail=True),
     Measure(name="late_cpu_seconds", expression="late_cpu_seconds", detail=True),
     Measure(name="cpu_overcount_seconds", expression="cpu_overcount_seconds", detail=True),
@@ -169,7 +172,8 @@ class Query:
     @property
     def grouped_by(self) -> tuple[Dimension, ...]:
         """What an engine groups by: the question's dimensions, then those that say how it is known."""
-        return self.by + tuple(one for one in HOW_KNOWN if one not in self.by)
+        told: tuple[Dimension, ...] = ("kind",) if any(one.once for one in self.measures) else ()
+        return self.by + tuple(one for one in (*HOW_KNOWN, *told) if one not in self.by)
 
     @property
     def knows_units(self) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -43,6 +44,25 @@ async def test_of_two_copies_of_the_machine_book_the_one_with_least_gap_is_kept(
         books = await collector.ask("/v1/books")
 
     assert books["measured_joules"] == pytest.approx(55.0)
+
+
+async def test_a_gap_counts_once_for_each_process_however_many_accounts_tell_it(engine: Engine) -> None:
+    """Two processes had no reading for two seconds; three endpoints and both backgrounds say so."""
+    gap: dict[str, Any] = {"gap_seconds": 2.0, "gap_cpu_seconds": 0.25}
+    background: dict[str, Any] = {"kind": "background", "root": "background", "name": "background", "requests": 0}
+    async with engine.inside() as collector:
+        await collector.send(
+            *(emission(place, root=f"GET /{place}", name=f"GET /{place}", **gap) for place in range(3)),
+            emission(3, **background, **gap),
+            emission(0, instance="b" * 16, **background, **gap),
+        )
+        (totals,) = (await collector.ask("/v1/reports/totals", detail="1"))["rows"]
+        kinds = (await collector.ask("/v1/reports/books", detail="1"))["rows"]
+        endpoints = (await collector.ask("/v1/reports/endpoints", detail="1", kind="request"))["rows"]
+
+    assert (totals["gap_seconds"], totals["gap_cpu_seconds"]) == (4.0, 1.25)
+    assert {row["key"]["kind"]: row["gap_seconds"] for row in kinds} == {"background": 4.0, "request": None}
+    assert {row["gap_seconds"] for row in endpoints} == {None}
 
 
 async def test_grams_of_two_scopes_are_never_one_number(engine: Engine) -> None:

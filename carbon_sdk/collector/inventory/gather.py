@@ -76,7 +76,6 @@ async def gather(store: Store, asked: Asked) -> Inventory:
         )
         factors = tasks.create_task(store.figures(asked.query("intensity_source", "zone", "intensity_quality", *KIND)))
         services = tasks.create_task(store.figures(asked.query("service", detail=True)))
-        kinds = tasks.create_task(store.figures(asked.query("service", "kind", detail=True)))
         days = tasks.create_task(store.figures(asked.query("service", cut=daily)))
         book = tasks.create_task(store.figures(asked.query("kind", book="machine")))
         machines = tasks.create_task(store.figures(asked.query("machine", book="machine")))
@@ -98,7 +97,7 @@ async def gather(store: Store, asked: Asked) -> Inventory:
         factors=tuple(_factors(factors.result())),
         sci=tuple(_sci(services.result(), units.result())),
         boundary=_boundary(whole.result()[0], book.result(), len(machines.result())),
-        gaps=tuple(_gaps(services.result(), kinds.result(), days.result(), len(daily.edges) - 1)),
+        gaps=tuple(_gaps(services.result(), days.result(), len(daily.edges) - 1)),
         repriced=tuple(
             Repriced(made_at=_moment(one.made_at), source=one.source, start=_moment(one.start), end=_moment(one.end))
             for one in sorted(repriced.result(), key=lambda one: one.repricing_id)
@@ -222,9 +221,8 @@ def _boundary(whole: Figure, book: Iterable[Figure], machines: int) -> Boundary:
     )
 
 
-def _gaps(services: Iterable[Figure], kinds: Iterable[Figure], days: Sequence[Figure], count: int) -> list[Gap]:
-    """What is missing. All records of an interval tell its gap, so it is taken from the one of the background."""
-    seconds = {one.key["service"]: one.sums["gap_seconds"] for one in kinds if one.key["kind"] == "background"}
+def _gaps(services: Iterable[Figure], days: Sequence[Figure], count: int) -> list[Gap]:
+    """What is missing."""
     heard: dict[str | None, int] = {}
     for figure in days:
         heard[figure.key["service"]] = heard.get(figure.key["service"], 0) + 1
@@ -234,7 +232,7 @@ def _gaps(services: Iterable[Figure], kinds: Iterable[Figure], days: Sequence[Fi
             records=_count(figure.sums["records"]) or 0,
             without_energy=_count(figure.sums["records_without_energy"]) or 0,
             without_emissions=_count(figure.sums["records_without_emissions"]) or 0,
-            gap_seconds=rounded(seconds.get(figure.key["service"])),
+            gap_seconds=rounded(figure.sums["gap_seconds"]),
             gap_cpu_seconds=rounded(figure.sums["gap_cpu_seconds"]),
             days=count,
             silent_days=count - heard.get(figure.key["service"], 0),

@@ -108,7 +108,7 @@ class Gap:
         records: How many records it sent.
         without_energy: How many of them have no joules.
         without_emissions: How many have no grams.
-        gap_seconds: Seconds without a reading, added over its accounts.
+        gap_seconds: Seconds without a reading, added over its processes.
         gap_cpu_seconds: CPU seconds that fell into those.
         days: Days of the period.
         silent_days: Days of the period without any record.
