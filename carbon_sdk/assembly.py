@@ -6,16 +6,15 @@ It loads on carbon_sdk's own thread, so that neither importing the package nor t
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import cast
 
 from carbon_sdk import cloud, plugins, reserve, sources
 from carbon_sdk.budgets import Standing
 from carbon_sdk.cpu.clock import Clock
-from carbon_sdk.embodied import Embodied
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.http import HTTP
-from carbon_sdk.identity import identify
+from carbon_sdk.identity import Identity, identify
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.intensity import IntensityProvider, Place
 from carbon_sdk.intensity.pue import Effectiveness, stated
@@ -70,18 +69,13 @@ async def assemble(
         SettingsError: A setting cannot be used, and `forgive` has raised it.
     """
     async with AsyncExitStack() as stack:
-        container: Scope | None = None
-        found: Detected | None = None
-        if meters is None:
-            found = find_meters(settings, log, forgive)
-            meters = found.meters
-            container = reserve.container(settings, found)
-        for meter in meters:
+        metered = _find(settings, log, forgive) if meters is None else _Metered(meters=meters)
+        for meter in metered.meters:
             stack.callback(meter.close)
         sampler = Sampler(
-            meters,
+            metered.meters,
             clock,
-            container=container,
+            container=metered.container,
             interval_seconds=settings.sample_interval_seconds,
             since_ns=clock.started_ns,
         )
@@ -94,16 +88,7 @@ async def assemble(
         place = find_place(settings, log, forgive, final=not settings.cloud_metadata)
         chain = sources.build(settings, provider, static, through_proxy, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
-        scope = meters[0].scope if meters else None
-        making = reserve.making(settings, found)
-        identity = identify(
-            service=settings.service,
-            release=settings.release,
-            procfs_root=settings.procfs_root,
-            container=scope is not None and scope.kind == "container",
-        )
-        effectiveness = _effectiveness(settings, place)
-        basis = basis_of(meters)
+        terms = _terms(settings, metered, place, _identity(settings, metered))
         named = _sinks(settings, http, log, forgive) if sinks is None else sinks
         totals = [cast(TotalsSink, sink) for sink in named.values() if hasattr(sink, "update")]
         for sink in totals:
@@ -111,68 +96,112 @@ async def assemble(
         line = Line(
             sampler=sampler,
             before=before,
-            ledger=Ledger(
-                idle_power=stack.enter_context(idle_power(settings, basis if found is not None else None, log)),
-                idle_policy=settings.idle_policy,
-                reserved_share=reserve.share(settings, scope, container),
-            ),
-            terms=Terms(
-                identity=identity,
-                meter="+".join(meter.name for meter in meters) or "none",
-                meter_scope=scope.kind if scope else "machine",
-                basis=_basis(meters, making, effectiveness),
-                idle_policy=settings.idle_policy,
-                place=str(place),
-                pue=effectiveness.factor,
-                wall_factor=settings.wall_factor,
-                embodied_g_per_second=None if making is None else making.g_per_second,
-            ),
+            ledger=_ledger(stack, settings, metered, log),
+            terms=terms,
             provider=chain,
             static=static,
             place=place,
             delivery=Delivery(_writers(named), fault=log.fault),
-            recent=Recent(identity.instance),
+            recent=Recent(terms.identity.instance),
             totals=totals,
             watchers=watchers,
-            spending=_spending(stack, settings, identity.service, log, on_budget_exceeded),
+            spending=_spending(stack, settings, terms.identity.service, log, on_budget_exceeded),
             log=log,
             emit_interval_seconds=settings.emit_interval_seconds,
             first_record_seconds=settings.first_record_seconds,
         )
-        for problem in misspelt(settings):
-            log.event("carbon.setting", level="warning", problem=problem)
-        log.event(
-            "carbon.start",
-            meter="+".join(meter.name for meter in meters) or "none",
-            place=str(place),
-            providers=list(settings.provider_order) if provider is None else [provider.name],
-            first_record_in_seconds=min(settings.first_record_seconds, settings.emit_interval_seconds),
-        )
-        log.flush()
+        _tell_start(settings, terms, settings.provider_order if provider is None else [provider.name], log)
         if settings.cloud_metadata:
-            learning = asyncio.create_task(_learn(line, settings, meters, found, making, log))
+            learning = asyncio.create_task(_learn(line, settings, metered, log))
             stack.push_async_callback(_ended, learning)
         yield line
 
 
-async def _learn(
-    line: Line, settings: Settings, meters: Sequence[Meter], found: Detected | None, making: Embodied | None, log: Log
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Metered:
+    """The meters, and what was seen of the machine where they were looked for.
+
+    Args:
+        meters: CPU meter first.
+        found: None where the meters were given.
+        container: Whose CPU time the processes that share a reserve divide; None where nothing is reserved.
+    """
+
+    meters: Sequence[Meter]
+    found: Detected | None = None
+    container: Scope | None = None
+
+    @property
+    def scope(self) -> Scope | None:
+        """Whose joules the CPU meter reads."""
+        return self.meters[0].scope if self.meters else None
+
+
+def _find(settings: Settings, log: Log, forgive: Forgive) -> _Metered:
+    found = find_meters(settings, log, forgive)
+    return _Metered(meters=found.meters, found=found, container=reserve.container(settings, found))
+
+
+def _identity(settings: Settings, metered: _Metered) -> Identity:
+    return identify(
+        service=settings.service,
+        release=settings.release,
+        procfs_root=settings.procfs_root,
+        container=metered.scope is not None and metered.scope.kind == "container",
+    )
+
+
+def _ledger(stack: AsyncExitStack, settings: Settings, metered: _Metered, log: Log) -> Ledger:
+    """Who used the joules; what it learns of idle power is kept where the stack ends."""
+    basis = None if metered.found is None else basis_of(metered.meters)
+    return Ledger(
+        idle_power=stack.enter_context(idle_power(settings, basis, log)),
+        idle_policy=settings.idle_policy,
+        reserved_share=reserve.share(settings, metered.scope, metered.container),
+    )
+
+
+def _terms(settings: Settings, metered: _Metered, place: Place, identity: Identity) -> Terms:
+    """What is the same in all records."""
+    making = reserve.making(settings, metered.found)
+    effectiveness = _effectiveness(settings, place)
+    known = [one.basis for one in (making, effectiveness) if one is not None]
+    return Terms(
+        identity=identity,
+        meter="+".join(meter.name for meter in metered.meters) or "none",
+        meter_scope="machine" if metered.scope is None else metered.scope.kind,
+        basis="; ".join([basis_of(metered.meters), *known]),
+        idle_policy=settings.idle_policy,
+        place=str(place),
+        pue=effectiveness.factor,
+        wall_factor=settings.wall_factor,
+        embodied_g_per_second=None if making is None else making.g_per_second,
+    )
+
+
+def _tell_start(settings: Settings, terms: Terms, providers: Sequence[str], log: Log) -> None:
+    for problem in misspelt(settings):
+        log.event("carbon.setting", level="warning", problem=problem)
+    log.event(
+        "carbon.start",
+        meter=terms.meter,
+        place=terms.place,
+        providers=list(providers),
+        first_record_in_seconds=min(settings.first_record_seconds, settings.emit_interval_seconds),
+    )
+    log.flush()
+
+
+async def _learn(line: Line, settings: Settings, metered: _Metered, log: Log) -> None:
     """Ask the cloud what the machine did not tell; the line runs meanwhile, and takes it up when it comes."""
     try:
+        found = metered.found
         told = await cloud.told(settings, log, None if found is None else found.hardware, patient=True)
         place = cloud.better_place(line.place, told, log)
         if told is not None and told.instance_type is not None and found is not None and found.instance_type is None:
             found = with_instance_type(found, told.instance_type, idle_watts=settings.idle_watts)
-            making = reserve.making(settings, found)
-        effectiveness = _effectiveness(settings, place)
-        terms = replace(
-            line.terms,
-            place=str(place),
-            pue=effectiveness.factor,
-            basis=_basis(meters, making, effectiveness),
-            embodied_g_per_second=None if making is None else making.g_per_second,
-        )
+            metered = replace(metered, found=found)
+        terms = _terms(settings, metered, place, line.terms.identity)
         if (place, terms) != (line.place, line.terms):
             line.amend(place, terms)
             log.event("carbon.cloud", place=str(place), basis=terms.basis)
@@ -183,11 +212,6 @@ async def _learn(
 async def _ended(task: "asyncio.Task[None]") -> None:
     task.cancel()
     await asyncio.wait([task])
-
-
-def _basis(meters: Sequence[Meter], *known: Embodied | Effectiveness | None) -> str:
-    """What the figures rest on: the meters, the making of the machine, the PUE."""
-    return "; ".join([basis_of(meters), *(one.basis for one in known if one is not None)])
 
 
 def misspelt(settings: Settings) -> list[str]:
