@@ -43,19 +43,20 @@ def by_cpu_time(
         busy_cpu_seconds: CPU seconds B of everything at the meter's scope; None when it cannot be known, and then
             nothing can be attributed.
     """
-    if busy_cpu_seconds is None:
-        return Shares(accounts={}, unattributed=1.0)
     total = math.fsum(account_cpu_seconds.values())  # exact, so that the order of accounts never matters
+    overcount = max(total - process_cpu_seconds, 0.0)
+    if busy_cpu_seconds is None:
+        return Shares(accounts={}, unattributed=1.0, overcount_cpu_seconds=overcount)
     whole = max(busy_cpu_seconds, process_cpu_seconds)
     if whole <= 0.0:
-        return Shares(accounts={}, rest=1.0, overcount_cpu_seconds=total)
+        return Shares(accounts={}, rest=1.0, overcount_cpu_seconds=overcount)
     own = min(total, process_cpu_seconds) / whole
     accounts = {key: seconds / total * own for key, seconds in account_cpu_seconds.items() if seconds > 0.0}
     return Shares(
         accounts=accounts,
         background=max(process_cpu_seconds - total, 0.0) / whole,
         rest=(whole - process_cpu_seconds) / whole,
-        overcount_cpu_seconds=max(total - process_cpu_seconds, 0.0),
+        overcount_cpu_seconds=overcount,
     )
 
 

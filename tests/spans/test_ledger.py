@@ -203,6 +203,30 @@ def test_cpu_that_arrives_late_gets_no_joules_of_others() -> None:
     assert booked(page, "package") == pytest.approx(40.0)
 
 
+@given(windows)
+def test_every_cpu_second_of_the_process_is_in_an_account_in_the_background_or_late(read: Window) -> None:
+    """And what accounts hold beyond what the process used is told as such."""
+    page = Ledger().book(read)
+
+    held = sum(entry.use.cpu_seconds for entry in page.entries.values())
+    assert held + page.late_cpu_seconds == pytest.approx(read.cut.process_cpu_seconds + page.overcount_cpu_seconds)
+
+
+def test_a_span_is_told_between_which_joules_a_model_puts_it() -> None:
+    """As far below and above its joules as the reading's bounds are."""
+    read = window(
+        joules("package", 100.0, idle_joules=20.0, low_joules=90.0, high_joules=140.0),
+        accounts={A: 1.0},
+        process=4.0,
+        busy=4.0,
+        spans=(SpanUse(object(), 1.0, 0.0, True),),
+    )
+
+    (figure,) = Ledger().book(read).spans
+
+    assert (figure.low_joules, figure.high_joules) == pytest.approx((18.0, 28.0))
+
+
 def test_a_span_is_told_its_joules() -> None:
     """A tracked span gets the window's joules per CPU second for its CPU seconds."""
     span = object()
