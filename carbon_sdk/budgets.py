@@ -11,7 +11,6 @@ grams_per_day = 40
 """
 
 import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,6 +125,8 @@ def tables_in(file: Path) -> Sequence[Mapping[str, Any]]:
     Raises:
         ValueError: It cannot be read, or holds something else.
     """
+    import tomllib  # noqa: PLC0415  # who has no such file does not wait for it
+
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as exc:

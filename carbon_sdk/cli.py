@@ -2,11 +2,24 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from carbon_sdk.errors import CarbonSDKError
+
+_COMMANDS = {
+    "demo": "run an example service under traffic and show what each endpoint emits",
+    "quickstart": "run a collector and three services that deliver to it, and show what it knows",
+    "intensity": "show how dirty a kWh is now, who says so, and how it is known",
+    "run": "run any program and tell what its whole process tree cost",
+    "explain": "show how a record's figures come about, with its own numbers",
+    "doctor": "what can be measured here, why not, the remedy, and a self-test",
+    "monitoring": "print Grafana's dashboard or Prometheus' rules",
+    "collector": "one collector for all services: `carbon-sdk collector --help`",
+    "report": "emissions for a greenhouse gas inventory: `carbon-sdk report --help`",
+}
+_OWN_PARSERS = ("collector", "report")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,11 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] in (["collector"], ["report"]):  # they have parsers of their own, `--help` included
-        arguments = argparse.Namespace(command=words[0], words=words[1:])
+    command = words[0] if words else ""
+    if command not in _COMMANDS:
+        _overview().parse_args(words)  # which prints help, or what is wrong, and ends the process
+        return 2
+    if command in _OWN_PARSERS:  # `--help` included
+        arguments = argparse.Namespace(words=words[1:])
     else:
-        arguments = _parser().parse_args(words)
-    command: str = arguments.command
+        arguments = _parser(command).parse_args(words[1:])
     try:
         home = "carbon_sdk.command.verb" if command == "run" else "carbon_sdk.verbs"
         code: int = getattr(import_module(home), command)(arguments)
@@ -48,69 +64,70 @@ def _extra_of(command: str, module: str) -> str | None:
     return {"fastapi": "demo", "uvicorn": "demo", "rich": "cli"}.get(module)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _overview() -> argparse.ArgumentParser:
+    """Knows the names of all commands."""
     parser = argparse.ArgumentParser(prog="carbon-sdk", description="Energy and carbon of Python services.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, told in _COMMANDS.items():
+        commands.add_parser(name, help=told)
+    return parser
 
-    demo = commands.add_parser("demo", help="run an example service under traffic and show what each endpoint emits")
-    demo.add_argument("--seconds", type=float, default=6.0, help="how long to send traffic (6)")
-    demo.add_argument("--json", action="store_true", help="print one JSON object")
-    demo.add_argument("--log", type=Path, default=Path("carbon.log"), help="file for the log lines (carbon.log)")
-    demo.set_defaults(command="demo")
 
-    quickstart = commands.add_parser(
-        "quickstart", help="run a collector and three services that deliver to it, and show what it knows"
-    )
-    quickstart.add_argument("--seconds", type=float, help="how long to send traffic (until Ctrl-C)")
-    quickstart.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    quickstart.add_argument("--port", type=int, default=8321, help="the collector's; 0 for any that is free (8321)")
-    quickstart.set_defaults(command="quickstart")
+def _parser(command: str) -> argparse.ArgumentParser:
+    """The parser of one command: to build all takes milliseconds, which the program that `run` starts would wait."""
+    parser = argparse.ArgumentParser(prog=f"carbon-sdk {command}", description=_COMMANDS[command])
+    _FILL[command](parser)
+    return parser
 
-    intensity = commands.add_parser("intensity", help="show how dirty a kWh is now, who says so, and how it is known")
-    intensity.add_argument("zone", nargs="?", help="a zone as Electricity Maps names it, DE or DK-DK1; else as set")
-    intensity.add_argument("--forecast", action="store_true", help="draw the coming hours too")
-    intensity.add_argument("--watch", action="store_true", help="follow it until interrupted")
-    intensity.add_argument("--json", action="store_true", help="print one JSON object, a line for each look")
-    intensity.set_defaults(command="intensity")
 
-    run = commands.add_parser(
-        "run",
-        usage="carbon-sdk run [--json] [--csv FILE] [--interval SECONDS] [--explain] -- COMMAND ...",
-        help="run any program and tell what its whole process tree cost",
-    )
-    run.add_argument("--json", action="store_true", help="tell it as one JSON object, the last line on stderr")
-    run.add_argument("--csv", type=Path, metavar="FILE", help="append a row to this file instead of telling it")
-    run.add_argument("--interval", type=_seconds, metavar="SECONDS", help="tell every so often how it goes, on stderr")
-    run.add_argument("--explain", action="store_true", help="show how the figures come about, window by window")
-    run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the program and its arguments")
-    run.set_defaults(command="run")
+def _demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long to send traffic (6)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--log", type=Path, default=Path("carbon.log"), help="file for the log lines (carbon.log)")
 
-    explain = commands.add_parser("explain", help="show how a record's figures come about, with its own numbers")
-    explain.add_argument(
+
+def _quickstart(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seconds", type=float, help="how long to send traffic (until Ctrl-C)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    parser.add_argument("--port", type=int, default=8321, help="the collector's; 0 for any that is free (8321)")
+
+
+def _intensity(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("zone", nargs="?", help="a zone as Electricity Maps names it, DE or DK-DK1; else as set")
+    parser.add_argument("--forecast", action="store_true", help="draw the coming hours too")
+    parser.add_argument("--watch", action="store_true", help="follow it until interrupted")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, a line for each look")
+
+
+def _run(parser: argparse.ArgumentParser) -> None:
+    parser.usage = "carbon-sdk run [--json] [--csv FILE] [--interval SECONDS] [--explain] -- COMMAND ..."
+    parser.add_argument("--json", action="store_true", help="tell it as one JSON object, the last line on stderr")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="append a row to this file instead of telling it")
+    parser.add_argument("--interval", type=_seconds, metavar="SECONDS", help="tell every so often how it goes")
+    parser.add_argument("--explain", action="store_true", help="show how the figures come about, window by window")
+    parser.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND ...", help="the program, its arguments")
+
+
+def _explain(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
         "record",
         help="a record's JSON; a file of records (JSON, or a line for each); - for stdin; "
         "or its key INSTANCE/SEQUENCE at the collector of CARBON_SDK_COLLECTOR_URL",
     )
-    explain.add_argument("--project", help="the collector's project, where the token does not say it")
-    explain.add_argument("--json", action="store_true", help="print one JSON object, a line for each record")
-    explain.set_defaults(command="explain")
+    parser.add_argument("--project", help="the collector's project, where the token does not say it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object, a line for each record")
 
-    doctor = commands.add_parser(
-        "doctor",
-        help="what can be measured here, why not, the remedy, and a self-test",
-        epilog="Exit code: 0 it works as well as it can here, 1 it works and a meter has a remedy, "
-        "2 a setting cannot be used, 3 no joule can be booked.",
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "Exit code: 0 it works as well as it can here, 1 it works and a meter has a remedy, "
+        "2 a setting cannot be used, 3 no joule can be booked."
     )
-    doctor.add_argument("--json", action="store_true", help="print one JSON object")
-    doctor.set_defaults(command="doctor")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
-    monitoring = commands.add_parser("monitoring", help="print Grafana's dashboard or Prometheus' rules")
-    monitoring.add_argument("what", choices=("grafana", "rules"), help="the dashboard's JSON, or the rule file")
-    monitoring.set_defaults(command="monitoring")
 
-    commands.add_parser("collector", help="one collector for all services: `carbon-sdk collector --help`")
-    commands.add_parser("report", help="emissions for a greenhouse gas inventory: `carbon-sdk report --help`")
-    return parser
+def _monitoring(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", choices=("grafana", "rules"), help="the dashboard's JSON, or the rule file")
 
 
 def _seconds(text: str) -> float:
@@ -119,6 +136,16 @@ def _seconds(text: str) -> float:
         raise ValueError
     return seconds
 
+
+_FILL: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {
+    "demo": _demo,
+    "quickstart": _quickstart,
+    "intensity": _intensity,
+    "run": _run,
+    "explain": _explain,
+    "doctor": _doctor,
+    "monitoring": _monitoring,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

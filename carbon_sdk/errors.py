@@ -12,6 +12,8 @@ CarbonSDKError
 Errors of libraries below us are translated once, where they are met, and always chained (`raise ... from exc`).
 """
 
+from collections.abc import Iterable
+
 
 class CarbonSDKError(Exception):
     """The base of all errors of this package."""
@@ -57,3 +59,17 @@ class SinkError(CarbonSDKError):
 
 class WireError(CarbonSDKError):
     """A record cannot be read or written."""
+
+
+def nearest(name: str, known: Iterable[str], *, most: int = 3, alike: float = 0.6) -> list[str]:
+    """The known names that are spelt most like one that nobody knows, for an error's message; best first.
+
+    Args:
+        name: As it was written.
+        known: The names that there are.
+        most: How many to name.
+        alike: How much like it a name must be, 0 to 1.
+    """
+    from difflib import get_close_matches  # noqa: PLC0415  # only a mistake needs it
+
+    return get_close_matches(name, list(known), most, alike)

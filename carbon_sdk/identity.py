@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +52,7 @@ def identify(
     return Identity(
         service=service or program_name(),
         release=release,
-        instance=secrets.token_hex(8),
+        instance=os.urandom(8).hex(),
         machine=machine_mark(procfs_root, container=container),
     )
 

@@ -4,7 +4,6 @@ Never stdout, and nothing of the host's logging is configured or changed. What g
 **fault**: told once for each kind, then counted.
 """
 
-import logging
 import sys
 import threading
 from collections import Counter, deque
@@ -54,10 +53,10 @@ def to_host() -> Write:
 
     def write(level: str, event: str, fields: Mapping[str, Any]) -> None:
         structlog = sys.modules.get("structlog")
-        logger = logging.getLogger(LOGGER)
+        logging = sys.modules.get("logging")  # where nobody has loaded it, nobody has given it a handler
         if structlog is not None and structlog.is_configured():
             getattr(structlog.get_logger(LOGGER), level)(event, **fields)
-        elif logger.hasHandlers():
+        elif logging is not None and (logger := logging.getLogger(LOGGER)).hasHandlers():
             text = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
             logger.log(getattr(logging, level.upper()), "%s %s", event, text, extra={"carbon": dict(fields)})
         elif sys.stderr is not None:  # a service may have closed it

@@ -5,10 +5,9 @@ Nothing is imported until its name is asked for, so an installed plugin that nob
 
 import functools
 import sys
-from difflib import get_close_matches
 from importlib.metadata import EntryPoint, entry_points
 
-from carbon_sdk.errors import CarbonSDKError
+from carbon_sdk.errors import CarbonSDKError, nearest
 
 
 class PluginError(CarbonSDKError):
@@ -37,7 +36,7 @@ def load(group: str, name: str) -> object:
     found = tuple(point for point in _points(group) if point.name == name)
     if not found:
         installed = names(group)
-        near = get_close_matches(name, installed, n=3) or installed
+        near = nearest(name, installed) or installed
         raise PluginError(f"no {name!r} in {group}; there is {', '.join(near) or 'nothing installed'}")
     try:
         return found[0].load()

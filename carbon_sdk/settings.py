@@ -6,7 +6,6 @@ NAME and are handed to it as they are: `CARBON_SDK_ELECTRICITY_MAPS_TOKEN` reach
 """
 
 import dataclasses
-import difflib
 import math
 import os
 import re
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 from carbon_sdk.budgets import Budget, budgets_of
 from carbon_sdk.environment import environment
-from carbon_sdk.errors import SettingsError
+from carbon_sdk.errors import SettingsError, nearest
 from carbon_sdk.meters.meter import IdlePolicy
 
 PREFIX = "CARBON_SDK_"
@@ -95,7 +94,7 @@ def _one_of(*allowed: str) -> Check:
     def check(name: str, value: Any) -> str:
         text = str(value).strip().lower()
         if text not in allowed:
-            near = difflib.get_close_matches(text, allowed, 1)
+            near = nearest(text, allowed, most=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise _refuse(name, f"{_shown(value)} is not known", f"Choose one of {', '.join(allowed)}{hint}")
         return text
@@ -372,7 +371,7 @@ def from_environment(
     if unknown:
         name = min(unknown)
         raise SettingsError(
-            name, "there is no such setting", _nearest(name, (f.name for f in dataclasses.fields(Settings)))
+            name, "there is no such setting", _meant(name, [one.name for one in dataclasses.fields(Settings)])
         )
     try:
         return Settings(**{**values, "source": environ, **arguments})
@@ -393,12 +392,12 @@ def unknown_variables(environ: Mapping[str, str], plugins: Collection[str]) -> l
     known = {f"{PREFIX}{one.name.upper()}" for one in dataclasses.fields(Settings) if "check" in one.metadata}
     owned = tuple(f"{PREFIX}{name.upper()}_" for name in plugins)
     return [
-        f"{name} is no setting. {_nearest(name, known)}"
+        f"{name} is no setting. {_meant(name, known)}"
         for name in sorted(environ)
         if name.startswith(PREFIX) and name not in known and not name.startswith(owned)
     ]
 
 
-def _nearest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, list(known), 1, 0.6)
+def _meant(name: str, known: Collection[str]) -> str:
+    near = nearest(name, known, most=1)
     return f"Did you mean {near[0]}?" if near else "See the table of settings in the documentation"

@@ -13,7 +13,7 @@ import ctypes
 import os
 import signal
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from carbon_sdk.cpu import tree
 
@@ -21,8 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36  # include/uapi/linux/prctl.h
 MICROSECONDS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A child that was reaped.
 
     Args:

@@ -91,17 +91,6 @@ def sentences(result: Result) -> list[str]:
     return lines
 
 
-def summary(result: Result) -> str:
-    """All in one line, for a terminal without tables."""
-    record = result.record
-    joules = "joules unknown" if record.energy_joules is None else f"{record.energy_joules:.2f} J"
-    grams = "grams unknown" if record.emissions_g is None else f"{record.emissions_g:.6f} g CO2e"
-    return (
-        f"{shlex.join(result.words)}: {ending(result)}, {result.duration_seconds:.2f} s, "
-        f"{result.cpu_seconds:.2f} CPU s, {joules}, {grams}"
-    )
-
-
 def ending(result: Result) -> str:
     """How it ended, in a word or two."""
     number = result.ended.signal_number

@@ -4,12 +4,12 @@ Standard output belongs to the program. Whatever goes wrong with measuring or te
 code is ours.
 """
 
-import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 from carbon_sdk.command import report
@@ -17,7 +17,8 @@ from carbon_sdk.command.books import open_books
 from carbon_sdk.command.csv_file import CSVFile
 from carbon_sdk.command.family import Ended
 from carbon_sdk.command.program import Program
-from carbon_sdk.command.result import Result, close
+from carbon_sdk.command.result import close
+from carbon_sdk.command.table import table
 from carbon_sdk.log import Log
 from carbon_sdk.settings import from_environment
 
@@ -53,8 +54,7 @@ class Terminal:
         settings = from_environment(program.environment, on_error=lambda problem: log.fault(problem.setting, problem))
         self._stack = ExitStack()
         self._books = self._stack.enter_context(open_books(settings, self._name, log, program=program))
-        shown = not as_json and csv is None and not explained
-        self._show: Callable[[Result], None] | None = _shower() if shown else None
+        self._shown = not as_json and csv is None and not explained
 
     def begin(self) -> None:
         """The first window."""
@@ -86,26 +86,18 @@ class Terminal:
             if self._explained:
                 from carbon_sdk.explain import explain  # noqa: PLC0415  # nobody else waits for it
 
-                _write(explain(result.record, windows=result.windows).text(shutil.get_terminal_size().columns))
+                _write(explain(result.record, windows=result.windows).text(get_terminal_size().columns))
             if self._as_json:
                 _write(report.json_line(result))
-            elif self._show is not None:
-                self._show(result)
+            elif self._shown:
+                _write(table(result, columns=get_terminal_size().columns, styled=self._styled()))
         except Exception as exc:  # the program has ended, and its exit code is what whoever called us waits for
             self._log.fault("run.report", exc)
         self._log.flush()
 
-
-def _shower() -> Callable[[Result], None]:
-    """Shows a result to people: a table where the extra is installed that draws it, else a line."""
-    try:
-        from rich.console import Console  # noqa: PLC0415  # the extra `cli`
-
-        from carbon_sdk.command import table  # noqa: PLC0415
-    except ModuleNotFoundError:
-        hint = 'for a table: pip install "carbon-sdk[cli]"'
-        return lambda result: _write("\n".join([report.summary(result), *report.sentences(result), hint, ""]))
-    return lambda result: table.show(result, Console(stderr=True))
+    def _styled(self) -> bool:
+        environment = self._program.environment
+        return sys.stderr.isatty() and "NO_COLOR" not in environment and environment.get("TERM") != "dumb"
 
 
 def _tell(level: str, _event: str, fields: Mapping[str, Any]) -> None:

@@ -4,7 +4,6 @@ import argparse
 import sys
 
 from carbon_sdk.command import program
-from carbon_sdk.command.csv_file import CSVFile
 from carbon_sdk.command.program import Measurement, Program, ProgramError
 from carbon_sdk.environment import environment
 
@@ -25,7 +24,11 @@ def run(arguments: argparse.Namespace) -> int:
     if not words:
         sys.stderr.write("carbon-sdk: run what? carbon-sdk run -- COMMAND ...\n")
         return 2
-    file = None if arguments.csv is None else CSVFile(arguments.csv)
+    file = None
+    if arguments.csv is not None:
+        from carbon_sdk.command.csv_file import CSVFile  # noqa: PLC0415  # looked at before the program starts
+
+        file = CSVFile(arguments.csv)
 
     def load(running: Program) -> Measurement:
         from carbon_sdk.command import terminal  # noqa: PLC0415  # while the program runs

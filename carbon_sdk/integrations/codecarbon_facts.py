@@ -9,11 +9,10 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 
-from carbon_sdk.errors import SettingsError
+from carbon_sdk.errors import SettingsError, nearest
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.location import locate
 from carbon_sdk.meters import hardware
@@ -180,7 +179,7 @@ def place_of(country_iso_code: str | None, cloud_provider: str | None, cloud_reg
         return locate(country=code)
     known = _countries().get(code)
     if known is None:
-        near = get_close_matches(code, _countries(), 3, 0.5)
+        near = nearest(code, _countries(), alike=0.5)
         raise SettingsError(
             "country_iso_code",
             f"there is no country {country_iso_code[:20]!r}",

@@ -11,14 +11,14 @@ Electricity Maps writes them, and the ISO 3166 countries with states or province
 import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
-from carbon_sdk.errors import SettingsError
+from carbon_sdk.errors import SettingsError, nearest
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.yearly_averages import WORLD
 
+_DATA = Path(__file__).with_name("data")
 AWS_MARKS = (
     "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_FUNCTION_NAME",
@@ -132,7 +132,7 @@ def known_zone(zone: str, *, setting: str = "CARBON_SDK_ZONE") -> str:
         return key
     country = key.split("-")[0]
     parts = [known for known in zones if known.startswith(f"{country}-")]
-    near = get_close_matches(key, parts or zones, n=5, cutoff=0.5) or parts[:5]
+    near = nearest(key, parts or zones, most=5, alike=0.5) or parts[:5]
     raise SettingsError(
         setting,
         f"there is no zone {zone[:40]!r}",
@@ -165,7 +165,7 @@ def _known_region(provider: str | None, region: str) -> Region:
             "Say which one it is",
         )
     names = sorted(known.region for known in _regions().values() if provider in (None, known.provider))
-    near = get_close_matches(region.lower(), names, n=3) or names[:3]
+    near = nearest(region.lower(), names) or names[:3]
     remedy = f"Did you mean {', '.join(near)}? Else set CARBON_SDK_ZONE" if near else "Set CARBON_SDK_ZONE instead"
     raise SettingsError("CARBON_SDK_CLOUD_REGION", f"{provider or 'no cloud'} has no region {region[:40]!r}", remedy)
 
@@ -232,5 +232,5 @@ def _zones() -> frozenset[str]:
 
 
 def _table(name: str) -> Iterator[Mapping[str, str]]:
-    text = files("carbon_sdk.intensity").joinpath("data", name).read_text(encoding="utf-8")
+    text = _DATA.joinpath(name).read_text(encoding="utf-8")
     return iter(csv.DictReader(text.splitlines()))

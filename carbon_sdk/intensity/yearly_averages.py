@@ -9,11 +9,12 @@ import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.resources import files
+from pathlib import Path
 
 from carbon_sdk.intensity.intensity import EmissionScope, Intensity, Place, Signal
 
 WORLD = "WORLD"
+_TABLE = Path(__file__).with_name("data") / "yearly_averages.csv"
 
 
 def ancestry(zone: str | None) -> tuple[str, ...]:
@@ -67,7 +68,7 @@ class YearlyAverages:
 
 
 def _read_table() -> Mapping[str, Intensity]:
-    text = files("carbon_sdk.intensity").joinpath("data", "yearly_averages.csv").read_text(encoding="utf-8")
+    text = _TABLE.read_text(encoding="utf-8")
     return {row["zone"]: _row(row) for row in csv.DictReader(text.splitlines())}
 
 

@@ -5,14 +5,15 @@ cannot be seen: what is found here is "at most".
 
 Rules from the kernel's Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/: `cpu.max` is "quota period" or "max
 period" in microseconds; `cpu.cfs_quota_us` is -1 without a limit; the root group has none of these files.
+
+`carbon-sdk run` loads this before its program starts, so the values are named tuples: dataclasses load `inspect`.
 """
 
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, NamedTuple
 
 MICROSECONDS = 1e6
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -20,8 +21,7 @@ _NO_LIMIT_BYTES = 2**60
 """cgroup v1 writes a number near 2^63 where memory has no limit; no machine has an exbibyte."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hierarchy:
+class Hierarchy(NamedTuple):
     """Where one controller's groups are mounted, and which of them is ours.
 
     Args:
@@ -43,8 +43,7 @@ class Hierarchy:
             yield folder
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CPULimit:
+class CPULimit(NamedTuple):
     """How many CPUs a group may use.
 
     Args:

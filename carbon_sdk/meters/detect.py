@@ -1,8 +1,10 @@
 """Which meters serve on this machine, and why the others do not: counters before models, the first that serves."""
 
+import ctypes
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from carbon_sdk.errors import MeterError
 from carbon_sdk.meters import cgroup, hardware
@@ -12,10 +14,11 @@ from carbon_sdk.meters.estimate import Estimate, estimate
 from carbon_sdk.meters.hardware import Hardware
 from carbon_sdk.meters.meter import Meter, Scope
 from carbon_sdk.meters.modelled import ModelledMeter
-from carbon_sdk.meters.nvml import NVMLMeter
 from carbon_sdk.meters.powercap import MAXIMUM_WATTS, PowercapMeter
 from carbon_sdk.meters.scope import ContainerScope, MachineScope, busy_seconds
 
+NVML_LIBRARY = "libnvidia-ml.so.1"
+"""It comes with NVIDIA's driver, into a container by its toolkit, and into WSL: the linker's own search finds it."""
 TDP_FACTOR = 10.0
 """No package takes ten times its TDP: a counter that says so is broken."""
 
@@ -134,7 +137,7 @@ def detect(
     }
     cpu, reports = _first(builders if own is None else {choice: own, **builders}, choice)
     gpus, report = _gpus(
-        gpu, lambda: NVMLMeter(procfs=procfs_root, visible=visible_devices, pci_order=pci_order, pids=pids)
+        gpu, lambda: _nvml(procfs=procfs_root, visible=visible_devices, pci_order=pci_order, pids=pids)
     )
     return Detected(
         cpu=cpu,
@@ -179,6 +182,16 @@ def _exporter(url: str | None, *, asked_for: bool, procfs: str | Path, psys: boo
     from carbon_sdk.meters.exporter import ExporterMeter  # noqa: PLC0415  # HTTP and TLS, which no other meter needs
 
     return ExporterMeter(url, procfs=procfs, psys=psys)
+
+
+def _nvml(**options: Any) -> Meter:
+    try:
+        ctypes.CDLL(NVML_LIBRARY)
+    except OSError as exc:
+        raise MeterAbsentError("no NVIDIA driver") from exc
+    from carbon_sdk.meters.nvml import NVMLMeter  # noqa: PLC0415  # its binding is worth loading to a driver alone
+
+    return NVMLMeter(**options)
 
 
 def _gpus(wanted: bool | None, build: Callable[[], Meter]) -> tuple[Meter | None, MeterReport]:

@@ -14,7 +14,6 @@ import functools
 import itertools
 import math
 import re
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -233,7 +232,7 @@ def measured_curve(rows: Sequence[Measurement]) -> PowerCurve:
         curves.append([_interpolate(points, step / STEPS) for step in range(STEPS + 1)])
     columns = list(zip(*curves, strict=True))
     return PowerCurve(
-        watts=tuple(statistics.fmean(column) for column in columns),
+        watts=tuple(math.fsum(column) / len(column) for column in columns),
         low=tuple(min(column) * (1 - MEASURED_BAND) for column in columns),
         high=tuple(max(column) * (1 + MEASURED_BAND) for column in columns),
     )
