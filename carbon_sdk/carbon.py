@@ -139,7 +139,7 @@ class Carbon:
         if self.disabled:
             return
         thread = self._thread or self._begin()
-        if thread is not None and wait_seconds > 0.0:
+        if thread is not None and wait_seconds > 0.0 and not thread.ready.is_set():
             thread.ready.wait(wait_seconds)
 
     def _begin(self) -> Thread | None:

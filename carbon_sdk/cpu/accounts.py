@@ -6,15 +6,14 @@ out of the request's account, and both have the same root, so the sum over a roo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 AccountKind = Literal["request", "worker", "span", "background", "sdk", "other"]
 Outcome = Literal["done", "failed", "timed_out", "cancelled"]
 """How a run of a job ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """On whose behalf another service called.
 
     Args:
@@ -26,9 +25,8 @@ class Origin:
     endpoint: str
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """One line of the process's book.
+class Account(NamedTuple):
+    """One line of the process's book. A tuple: one is made and looked up for each span, which C does three times as fast.
 
     Args:
         kind: What it stands for.

@@ -5,7 +5,6 @@ import operator
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from carbon_sdk.cpu import handover, watch
 from carbon_sdk.cpu.accounts import OTHER, SDK, Account, AccountKind, Cut, Origin, Outcome, SpanUse, Use
@@ -190,7 +189,7 @@ class Clock:
         if (known and account.origin is None) or account in self._accounts:
             return account
         if len(self._accounts) >= self._maximum_accounts:
-            return OTHER if account.origin is None else self.account(replace(account, origin=None), known=known)
+            return OTHER if account.origin is None else self.account(account._replace(origin=None), known=known)
         return self._accounts.setdefault(account, account)
 
     def unit(self, name: str) -> str:

@@ -11,7 +11,6 @@ nothing tells whose CPU it is: they are not measured, and a warning says so.
 
 import sys
 import threading
-from importlib import import_module
 from typing import Any, TypeVar
 
 try:
@@ -107,6 +106,7 @@ class _Tasks:
             task.name,
             repeated=bool(request.retries or delivery.get("redelivered")),
             baggage=request.get(HEADER),
+            suspends=False,
         )
         self._running.jobs.append((task_id, job))
 
@@ -133,6 +133,5 @@ class _Tasks:
 
 def _in_greenlet() -> bool:
     """The calling code runs in a greenlet that is not its thread's own."""
-    if "greenlet" not in sys.modules:
-        return False
-    return import_module("greenlet").getcurrent().parent is not None
+    greenlet = sys.modules.get("greenlet")
+    return greenlet is not None and greenlet.getcurrent().parent is not None

@@ -73,7 +73,9 @@ class Jobs:
             self._read, self._reader = True, reader_of(carbon, fresh_seconds=QUEUE_FRESH_SECONDS)
         return self._reader
 
-    def begin(self, queue: str, task: str, *, repeated: bool = False, baggage: object = None) -> "Job":
+    def begin(
+        self, queue: str, task: str, *, repeated: bool = False, baggage: object = None, suspends: bool = True
+    ) -> "Job":
         """A run begins on this thread, in this task.
 
         Args:
@@ -81,6 +83,7 @@ class Jobs:
             task: What it does.
             repeated: An earlier run of the same job did not end it.
             baggage: What its message carries under that name; what is no text is none.
+            suspends: The caller is a coroutine, or may be called by one that goes on elsewhere before the run ends.
         """
         carbon = self._carbon or default()
         carbon.start()
@@ -88,7 +91,7 @@ class Jobs:
         reader = self.reader if isinstance(baggage, str) else None
         origin = None if reader is None else reader.read(str(baggage))
         opening = Opening(f"{queue} {task}", found, "worker", gpu=False, origin=origin)
-        opening.resume(sys._getframe())
+        opening.resume(sys._getframe() if suspends else None)
         return Job(opening, repeated=repeated)
 
     def close(self) -> None:

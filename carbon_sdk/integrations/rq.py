@@ -84,7 +84,7 @@ def _measured(job: Job, queue: str, *, repeated: bool) -> Callable[[], Any]:
     def run() -> Any:
         _JOBS.start()
         name = job.func_name or NAMELESS
-        measured = _JOBS.begin(queue, name, repeated=repeated, baggage=job.meta.get(META))
+        measured = _JOBS.begin(queue, name, repeated=repeated, baggage=job.meta.get(META), suspends=False)
         try:
             return perform()
         except JobTimeoutException:
