@@ -196,7 +196,7 @@ def test_totals_only_grow() -> None:
 
 def test_totals_keep_apart_on_whose_behalf_an_endpoint_worked() -> None:
     """One endpoint, called by a stranger and for a checkout."""
-    told = replace(A, origin=Origin("web", "POST /checkout"))
+    told = A._replace(origin=Origin("web", "POST /checkout"))
     read = window(36.0)
     both = replace(read, cut=replace(read.cut, accounts={A: Use(cpu_seconds=0.5), told: Use(cpu_seconds=1.5)}))
     statement = Statement(terms())

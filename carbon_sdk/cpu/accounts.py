@@ -26,7 +26,7 @@ class Origin(NamedTuple):
 
 
 class Account(NamedTuple):
-    """One line of the process's book. A tuple: one is made and looked up for each span, which C does three times as fast.
+    """One line of the process's book. A tuple: one is made and looked up for each span, which C does faster.
 
     Args:
         kind: What it stands for.

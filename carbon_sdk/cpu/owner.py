@@ -85,6 +85,10 @@ class Owner:
         return self.touched.fault(where, exc)
 
 
+_NO_UNITS: dict[str, float] = {}
+"""Of a tally that has counted none, as most have: it is never written to."""
+
+
 class Tally(Owner):
     """An owner that also counts what has ended: of a span, or of an endpoint on one thread.
 
@@ -115,8 +119,7 @@ class Tally(Owner):
         self.taken = (0, 0, 0, 0, 0, 0)
         self.outer: Owner | None = None  # of a span: who owned its thread before it
         self.span: object = None
-        self.units: dict[str, float] = {}
-        self.taken_units: dict[str, float] = {}
+        self.units = self.taken_units = _NO_UNITS
 
     @property
     def shown(self) -> object:
@@ -125,6 +128,8 @@ class Tally(Owner):
 
     def count(self, unit: str, amount: float) -> None:
         """So many functional units more."""
+        if self.units is _NO_UNITS:
+            self.units, self.taken_units = {}, {}
         self.units[unit] = self.units.get(unit, 0.0) + amount
         if not self.dirty:
             self.touch()

@@ -9,7 +9,7 @@ A run lasts from this middleware's `pre_execute` to its `post_execute`, so what 
 
 import asyncio
 from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 try:
     from taskiq import NoResultError, TaskiqMessage, TaskiqMiddleware, TaskiqResult
@@ -27,15 +27,9 @@ REPEATED = frozenset(("_retries", "X-Taskiq-requeue"))
 """Labels in which taskiq counts a task's earlier runs."""
 
 
-class _Running(NamedTuple):
-    """A run, and the one around it where a job runs another in place."""
-
-    job: Job
-    task: "asyncio.Task[Any] | None"
-    outer: "_Running | None"
-
-
-_RUNNING: ContextVar[_Running | None] = ContextVar("carbon_sdk_taskiq", default=None)
+_Running: TypeAlias = "tuple[Job, asyncio.Task[Any] | None, _Running] | None"
+"""A run, its task, and the run around it where a job runs another in place."""
+_RUNNING: ContextVar[_Running] = ContextVar("carbon_sdk_taskiq", default=None)
 
 
 class CarbonTaskiqMiddleware(TaskiqMiddleware):
@@ -74,24 +68,25 @@ class CarbonTaskiqMiddleware(TaskiqMiddleware):
         task = asyncio.current_task()
         if task is not None:  # the end of the task ends a run for which `post_execute` was never called
             task.add_done_callback(job.abandon)
-        _RUNNING.set(_Running(job, task, _RUNNING.get()))
+        _RUNNING.set((job, task, _RUNNING.get()))
         return message
 
     def on_error(self, message: TaskiqMessage, result: TaskiqResult[Any], exception: BaseException) -> None:
         """The run has raised; one that only wants no result has not failed."""
         running = _RUNNING.get()
         if running is not None and not isinstance(exception, NoResultError):
-            running.job.error = exception
+            running[0].error = exception
 
     def post_execute(self, message: TaskiqMessage, result: TaskiqResult[Any]) -> None:
         """The run has ended."""
         running = _RUNNING.get()
         if running is None:
             return
-        _RUNNING.set(running.outer)
-        if running.task is not None:
-            running.task.remove_done_callback(running.job.abandon)
-        running.job.end()
+        job, task, outer = running
+        _RUNNING.set(outer)
+        if task is not None:
+            task.remove_done_callback(job.abandon)
+        job.end()
 
     def _queue(self, message: TaskiqMessage) -> str:
         return str(message.labels.get("queue_name") or getattr(self.broker, "queue_name", None) or QUEUE)
