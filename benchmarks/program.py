@@ -1,26 +1,31 @@
-"""What `carbon-sdk run` adds to a build: the same build with and without it, in turns.
+"""What `carbon-sdk run` adds to a build: its own CPU, and the same build with and without it, in turns.
 
 The project is a few C files, written anew, built by `make -j2`; their number is set so that a build takes as long as is
-asked for. Each pair of builds runs back to back, the first of them with and without by turns; what is told is the
-median of the pairs' differences, and the difference of the least, which a busy machine disturbs less. A command that
-does nothing shows what starting, loading and ending alone take, one that sleeps what is added where a core is free.
+asked for. Its **own CPU** is what the process `carbon-sdk` used, without the program's: the kernel's clock of that
+process, read when it has ended. It hardly varies, and on a machine whose CPUs are all busy it is what the build waits
+for, divided by the CPUs. The builds' **durations** vary by more than that from one to the next, so pairs run back to
+back, the first of them with and without by turns, and the median of their differences is told beside what two builds
+without it differ by. A command that does nothing shows what starting, loading and ending alone take, one that sleeps
+what is added where a core is free.
 
+All runs of Python find their bytecode compiled, as in an installation, whatever the environment says.
 Run: `python -m benchmarks.program [--seconds 10] [--pairs 7]`, from the root of the repository. Needs make and cc.
 """
 
 import argparse
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 RUN = (str(Path(sys.executable).parent / "carbon-sdk"), "run", "--")
 FUNCTIONS = 400
+RUNS = 9
 
 
 def written(folder: Path, units: int) -> list[str]:
@@ -36,20 +41,28 @@ def written(folder: Path, units: int) -> list[str]:
     return ["make", "-s", "-j2", "-C", str(folder)]
 
 
-def taken(words: list[str]) -> tuple[float, float]:
-    """Seconds, and CPU seconds with all children, of a command."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def environment(bytecode: Path) -> dict[str, str]:
+    """This process's, with a zone and with bytecode that is kept."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**own, "CARBON_SDK_ZONE": "DE", "PYTHONPYCACHEPREFIX": str(bytecode)}
+
+
+def taken(words: list[str], env: Mapping[str, str]) -> tuple[float, float]:
+    """Seconds that a command took, and CPU seconds of its own process, without its children's."""
     started = time.perf_counter()
-    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "CARBON_SDK_ZONE": "DE"})
+    process = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    own_ns = time.clock_gettime_ns((~process.pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
+    if process.wait():
+        raise SystemExit(f"{words} ended with {process.returncode}")
+    return seconds, own_ns / 1e9
 
 
-def built(build: list[str], *around: str) -> tuple[float, float]:
+def built(build: list[str], env: Mapping[str, str], *around: str) -> tuple[float, float]:
     """The same of a build from nothing."""
     subprocess.run([*build, "clean"], check=True)
-    return taken([*around, *build])
+    return taken([*around, *build], env)
 
 
 def main() -> None:
@@ -58,31 +71,43 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="how long a build takes")
     parser.add_argument("--pairs", type=int, default=7)
     arguments = parser.parse_args()
-    print(f"CPython {platform.python_version()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
+    cpus = os.cpu_count() or 1
+    print(f"CPython {platform.python_version()}, {cpus} CPUs, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sample, _ = built(written(folder, 20))
+        env = environment(folder / "bytecode")
+        taken([*RUN, "true"], env)  # compiles
+        sample, _ = built(written(folder, 20), env)
         build = written(folder, max(2, round(20 * arguments.seconds / sample)))
-        built(build, *RUN)
-        bare, run, added_cpu = [], [], []
+        built(build, env, *RUN)
+        bare, run, own = [], [], []
         for pair in range(arguments.pairs):
             ways: list[tuple[str, ...]] = [(), RUN] if pair % 2 else [RUN, ()]
-            found = {way: built(build, *way) for way in ways}
+            found = {way: built(build, env, *way) for way in ways}
             bare.append(found[()][0])
             run.append(found[RUN][0])
-            added_cpu.append(found[RUN][1] - found[()][1])
-    nothing = [taken([*RUN, "true"]) for _ in range(9)]
+            own.append(found[RUN][1])
+        tell_build(bare, run, own, cpus)
+        for words in (["sleep", "2"], [*RUN, "sleep", "2"], [*RUN, "true"], [sys.executable, "-c", "pass"]):
+            runs = [taken(words, env) for _ in range(RUNS)]
+            seconds, cpu = (1e3 * statistics.median(values) for values in zip(*runs, strict=True))
+            said = " ".join(words).replace(RUN[0], "carbon-sdk").replace(sys.executable, "python")
+            print(f"{said}: {seconds:.0f} ms, own CPU {cpu:.0f} ms")
+    print(f"load now {os.getloadavg()[0]:.1f}")
+
+
+def tell_build(bare: list[float], run: list[float], own: list[float], cpus: int) -> None:
+    """Print what the runs of `carbon-sdk` cost, surest first."""
+    seconds, cpu = statistics.median(bare), statistics.median(own)
     added = [with_it - without for with_it, without in zip(run, bare, strict=True)]
-    low, middle, high = statistics.quantiles(added, n=4)
-    least = min(run) - min(bare)
-    share = 100 * middle / statistics.median(bare)
-    print(f"a build of {statistics.median(bare):.2f} s: {middle * 1e3:+.0f} ms ({share:+.2f} %), ", end="")
-    print(f"quartiles {low * 1e3:+.0f} and {high * 1e3:+.0f} ms; CPU {statistics.median(added_cpu) * 1e3:+.0f} ms")
-    print(f"the least of each: {min(bare):.2f} s, {least * 1e3:+.0f} ms ({100 * least / min(bare):+.2f} %)")
-    for words in (["sleep", "2"], [*RUN, "sleep", "2"]):
-        print(f"{' '.join(words[-4:])}: {statistics.median(taken(words)[0] for _ in range(9)) * 1e3:.0f} ms")
-    seconds, cpu = (statistics.median(values) for values in zip(*nothing, strict=True))
-    print(f"`true`: {seconds * 1e3:.0f} ms, CPU {cpu * 1e3:.0f} ms; load now {os.getloadavg()[0]:.1f}")
+    apart = statistics.median(abs(one - seconds) for one in bare)
+    print(f"a build of {seconds:.2f} s, {len(bare)} pairs")
+    print(f"own CPU {cpu * 1e3:.0f} ms ({min(own) * 1e3:.0f} to {max(own) * 1e3:.0f}): ", end="")
+    print(f"{100 * cpu / seconds / cpus:.2f} % of {cpus} CPUs")
+    middle, least = statistics.median(added), min(run) - min(bare)
+    print(f"added time, median of pairs {middle * 1e3:+.0f} ms ({100 * middle / seconds:+.2f} %); ", end="")
+    print(f"of the least of each {least * 1e3:+.0f} ms ({100 * least / min(bare):+.2f} %); ", end="")
+    print(f"builds without it lie {apart * 1e3:.0f} ms from their median")
 
 
 if __name__ == "__main__":

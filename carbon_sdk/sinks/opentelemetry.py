@@ -10,12 +10,22 @@
 | `carbon.request.duration` | counter | s | `carbon.kind`, `carbon.endpoint` |
 | `carbon.job.timeouts`, `carbon.job.cancellations`, `carbon.job.retries` | counter | {job} | the same |
 | `carbon.units` | counter | {unit} | `carbon.kind`, `carbon.endpoint`, `carbon.span`, `carbon.unit` |
+| `carbon.root.emissions` | counter | g | `carbon.root.service`, `carbon.root.endpoint` |
+| `carbon.root.energy` | counter | J | the same |
+| `carbon.root.requests` | counter | {request} | the same |
 | `carbon.intensity` | gauge | g/kW.h | `carbon.zone`, `carbon.source` |
 | `carbon.budget.spent`, `carbon.budget.projected` | gauge | 1 (over the limit) | `carbon.budget` |
 
 The semantic conventions have no names for energy or emissions of code; where they have a name for what an attribute
-says, a request carries it too: `http.request.method`, `http.route`. Adding to an instrument never touches the network:
-the exporter of the app's MeterProvider does that on a thread of its own.
+says, a request carries it too: `http.request.method`, `http.route`.
+
+The `carbon.root.` counters hold the same joules and grams once more, by the service and endpoint where the chain of
+calls began, so that they can be added over services: a sum goes by these or by the others, never by both. Both
+attributes are empty for what no request asked for, and a request counts where its chain began. There are at most as
+many sets of attributes as accounts (1,000).
+
+Adding to an instrument never touches the network: the exporter of the app's MeterProvider does that on a thread of its
+own.
 """
 
 from collections.abc import Mapping
@@ -56,6 +66,11 @@ class OpenTelemetrySink:
             "retries": counter("carbon.job.retries", "{job}", "Runs of a job that repeated an earlier one."),
         }
         self._units = counter("carbon.units", "{unit}", "Functional units counted by the service.")
+        self._root_emissions = counter("carbon.root.emissions", "g", "Grams CO2e, by where a chain of calls began.")
+        self._root_energy = counter("carbon.root.energy", "J", "Active energy, by where a chain of calls began.")
+        self._root_requests = counter(
+            "carbon.root.requests", "{request}", "Responses or jobs that ended where a chain began."
+        )
         self._intensity = meter.create_gauge(
             "carbon.intensity", unit="g/kW.h", description="Grams CO2e of a kWh from the grid, as it prices now."
         )
@@ -76,6 +91,7 @@ class OpenTelemetrySink:
         """Add what came since the last window."""
         for grown in self._growth.since_last(totals):
             self._add(grown)
+            self._add_to_root(grown, totals.service)
         self._intensity.set(
             totals.intensity.g_per_kwh,
             {"carbon.zone": totals.intensity.zone, "carbon.source": totals.intensity.source},
@@ -105,6 +121,15 @@ class OpenTelemetrySink:
                     instrument.add(getattr(grown, name), account)
         for unit, amount in grown.units.items():
             self._units.add(amount, {**own, "carbon.unit": unit})
+
+    def _add_to_root(self, grown: Total, service: str) -> None:
+        """The same joules by where the chain of calls began."""
+        root = dict(zip(("carbon.root.service", "carbon.root.endpoint"), grown.chain(service), strict=True))
+        if grown.energy_joules:
+            self._root_emissions.add(grown.emissions_g, root)
+            self._root_energy.add(sum(grown.energy_joules.values()), root)
+        if grown.begins_chains:
+            self._root_requests.add(grown.requests, root)
 
 
 def _attributes_of(total: Total) -> Attributes:

@@ -185,13 +185,11 @@ class _Metrics:
 
     def add_to_root(self, grown: Total, service: str) -> None:
         """The same joules by where the chain of calls began."""
-        served = grown.kind in OUTERMOST
-        own = (service, grown.root) if served else ("", "")
-        root = (grown.origin_service or own[0], grown.origin_endpoint or own[1])
+        root = grown.chain(service)
         if grown.energy_joules:
             self.root_emissions.labels(*root).inc(grown.emissions_g)
             self.root_energy.labels(*root).inc(sum(grown.energy_joules.values()))
-        if served and grown.origin_service is None and grown.name == grown.root:
+        if grown.begins_chains:
             self.root_requests.labels(*root).inc(grown.requests)
 
     def stand(self, standing: Standing) -> None:

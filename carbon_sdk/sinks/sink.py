@@ -66,6 +66,20 @@ class Total:
     origin_service: str | None = None
     origin_endpoint: str | None = None
 
+    def chain(self, service: str) -> tuple[str, str]:
+        """The service and the endpoint where its chain of calls began; empty texts for what nobody asked for.
+
+        Args:
+            service: Who reports.
+        """
+        own = (service, self.root) if self.kind in OUTERMOST else ("", "")
+        return self.origin_service or own[0], self.origin_endpoint or own[1]
+
+    @property
+    def begins_chains(self) -> bool:
+        """Its requests are the first of their chains, each counted once, here."""
+        return self.kind in OUTERMOST and self.origin_service is None and self.name == self.root
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:

@@ -2,11 +2,13 @@
 
     python tests/invisible/instrumented.py TOOL ORDER
 
-TOOL is `opentelemetry` or `sentry`; ORDER says when it is installed: `alone`, `before` us or `after` us.
+TOOL is `opentelemetry`, `opentelemetry-throughout` (its instrumentations of threads and asyncio too) or `sentry`; ORDER
+says when it is installed: `alone`, `before` us or `after` us.
 """
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -111,6 +113,21 @@ class OpenTelemetry:
         ]
 
 
+class OpenTelemetryThroughout(OpenTelemetry):
+    """The same, and its instrumentations of threads and of asyncio, which make spans of what this application runs."""
+
+    def install(self) -> None:
+        super().install()
+        from opentelemetry.instrumentation.asyncio import AsyncioInstrumentor
+        from opentelemetry.instrumentation.threading import ThreadingInstrumentor
+
+        os.environ["OTEL_PYTHON_ASYNCIO_COROUTINE_NAMES_TO_TRACE"] = "child,failing"
+        os.environ["OTEL_PYTHON_ASYNCIO_TO_THREAD_FUNCTION_NAMES_TO_TRACE"] = "part,run"
+        os.environ["OTEL_PYTHON_ASYNCIO_FUTURE_TRACE_ENABLED"] = "true"
+        ThreadingInstrumentor().instrument()
+        AsyncioInstrumentor().instrument()
+
+
 class Sentry:
     """Its SDK with what it turns on by itself, and its integration of asyncio."""
 
@@ -192,4 +209,5 @@ async def main(tool: Any, order: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main({"opentelemetry": OpenTelemetry, "sentry": Sentry}[sys.argv[1]](), sys.argv[2]))
+    tools = {"opentelemetry": OpenTelemetry, "opentelemetry-throughout": OpenTelemetryThroughout, "sentry": Sentry}
+    asyncio.run(main(tools[sys.argv[1]](), sys.argv[2]))

@@ -12,6 +12,7 @@ import pytest
 from tests.invisible.instrumented import BURN_SECONDS, PARTS
 
 ROOT = Path(__file__).parents[2]
+TOOLS = ["opentelemetry", "opentelemetry-throughout", "sentry"]
 ITEMS = "GET /items/{number}"
 
 
@@ -25,7 +26,7 @@ def served(tool: str, order: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("tool", ["opentelemetry", "sentry"])
+@pytest.mark.parametrize("tool", TOOLS)
 def test_a_tool_sees_what_it_sees_without_us(tool: str, order: str) -> None:
     """Spans, their parents, errors with the application's frames; and the application knows its span everywhere."""
     alone, both = served(tool, "alone"), served(tool, order)
@@ -36,7 +37,7 @@ def test_a_tool_sees_what_it_sees_without_us(tool: str, order: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-@pytest.mark.parametrize("tool", ["opentelemetry", "sentry"])
+@pytest.mark.parametrize("tool", TOOLS)
 def test_a_tool_does_not_come_between_a_request_and_its_figure(tool: str, order: str) -> None:
     """Children, threads, timers: all are booked; what the tool itself uses is the request's too."""
     told = served(tool, order)

@@ -14,6 +14,7 @@ from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExp
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HTTPExporter
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
+from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
@@ -91,6 +92,41 @@ def test_energy_that_was_never_read_has_no_point(reader: InMemoryMetricReader, s
     assert points(reader, "carbon.energy") == points(reader, "carbon.emissions") == []
 
 
+CHECKOUT = ("web", "POST /checkout")
+
+
+def rooted(service: str, endpoint: str) -> dict[str, str]:
+    return {"carbon.root.service": service, "carbon.root.endpoint": endpoint}
+
+
+def test_the_view_by_root_holds_each_joule_once(reader: InMemoryMetricReader, sink: OpenTelemetrySink) -> None:
+    """A request of its own, calls on behalf of a checkout elsewhere, and the background, which nobody asked for."""
+    sink.update(totals(total(requests=2, package=1.0), total(requests=5, package=2.0, dram=1.0, origin=CHECKOUT)))
+    accounts = (
+        total(requests=3, package=1.5, grams=0.1),
+        total(kind="span", name="resize", package=0.5),
+        total(requests=9, package=4.0, dram=2.0, grams=0.5, origin=CHECKOUT),
+        total(kind="background", root="background", package=8.0),
+    )
+    sink.update(totals(*accounts))
+
+    assert points(reader, "carbon.root.energy") == [
+        (rooted("shop", "GET /a"), 2.0),
+        (rooted(*CHECKOUT), 6.0),
+        (rooted("", ""), 8.0),
+    ]
+    assert sum(value for _, value in points(reader, "carbon.energy")) == 16.0, "the same joules, seen twice"
+    assert (rooted(*CHECKOUT), 0.5) in points(reader, "carbon.root.emissions")
+
+
+def test_a_request_counts_where_its_chain_began(reader: InMemoryMetricReader, sink: OpenTelemetrySink) -> None:
+    """What began in another service is counted there; without a reading there are no joules by root."""
+    sink.update(totals(total(requests=3, cpu=1.0), total(requests=9, cpu=1.0, origin=CHECKOUT)))
+
+    assert points(reader, "carbon.root.requests") == [(rooted("shop", "GET /a"), 3)]
+    assert points(reader, "carbon.root.energy") == points(reader, "carbon.root.emissions") == []
+
+
 @pytest.fixture
 def http_receiver() -> Iterator[tuple[str, list[Export]]]:
     received: list[Export] = []
@@ -134,19 +170,31 @@ def grpc_receiver() -> Iterator[tuple[str, list[Export]]]:
     server.stop(None).wait()
 
 
-def joules_of(received: list[Export]) -> dict[str, float]:
-    """Joules by service, as they arrived last."""
+def joules_of(received: list[Export], metric_name: str = "carbon.energy") -> dict[tuple[str, ...], float]:
+    """Joules by service, and by root in that view, as they arrived last."""
     return {
-        attribute.value.string_value: point.as_double
+        (attribute.value.string_value, *roots_of(point)): point.as_double
         for export in received
         for resource in export.resource_metrics
         for attribute in resource.resource.attributes
         if attribute.key == "service.name"
         for scope in resource.scope_metrics
         for metric in scope.metrics
-        if metric.name == "carbon.energy"
+        if metric.name == metric_name
         for point in metric.sum.data_points
     }
+
+
+def roots_of(point: metrics_pb2.NumberDataPoint) -> tuple[str, ...]:
+    """The service and endpoint of its chain; nothing in the other view."""
+    told = {one.key: one.value.string_value for one in point.attributes}
+    return tuple(told[name] for name in rooted("", "") if name in told)
+
+
+def assert_joules(received: list[Export]) -> None:
+    """Both views have arrived, each with all joules; by endpoint there is one point for both."""
+    assert joules_of(received) == {("shop",): 3.5}
+    assert joules_of(received, "carbon.root.energy") == {("shop", "shop", "GET /a"): 2.5, ("shop", *CHECKOUT): 1.0}
 
 
 def deliver(exporter: HTTPExporter | GRPCExporter) -> None:
@@ -155,7 +203,8 @@ def deliver(exporter: HTTPExporter | GRPCExporter) -> None:
         resource=Resource({"service.name": "shop"}),
         shutdown_on_exit=False,
     )
-    OpenTelemetrySink(provider).update(totals(total(requests=1, package=2.5)))
+    called = total(requests=1, package=1.0, origin=CHECKOUT)
+    OpenTelemetrySink(provider).update(totals(total(requests=1, package=2.5), called))
     provider.shutdown()
 
 
@@ -165,7 +214,7 @@ def test_joules_arrive_over_http(http_receiver: tuple[str, list[Export]]) -> Non
 
     deliver(HTTPExporter(endpoint=address, compression=Compression.NoCompression))
 
-    assert joules_of(received) == {"shop": 2.5}
+    assert_joules(received)
 
 
 def test_joules_arrive_over_grpc(grpc_receiver: tuple[str, list[Export]]) -> None:
@@ -174,7 +223,7 @@ def test_joules_arrive_over_grpc(grpc_receiver: tuple[str, list[Export]]) -> Non
 
     deliver(GRPCExporter(endpoint=address, insecure=True))
 
-    assert joules_of(received) == {"shop": 2.5}
+    assert_joules(received)
 
 
 async def test_a_receiver_that_never_answers_holds_up_neither_a_request_nor_a_window() -> None:
