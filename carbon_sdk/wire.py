@@ -88,7 +88,18 @@ def objects_of(columns: str | bytes) -> list[dict[str, Any]]:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return utc_text(value)
+    if isinstance(value, str):
+        return _legible(value)
     return dict(value) if isinstance(value, Mapping) else value
+
+
+def _legible(text: str) -> str:
+    """A text as every reader takes it: a name that the app made up, or all the devices of a large machine, may be long
+    and hold anything, and would cost its record."""
+    if len(text) <= MAXIMUM_TEXT and text.isprintable():
+        return text
+    short = text if len(text) <= MAXIMUM_TEXT else f"{text[: MAXIMUM_TEXT - 1]}…"
+    return short.replace("\x00", "\ufffd").encode(errors="replace").decode()
 
 
 def from_json(text: str | bytes) -> Emission:

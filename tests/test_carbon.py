@@ -11,8 +11,8 @@ import sys
 import textwrap
 import time
 import weakref
-from collections.abc import AsyncIterator, Generator
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -246,6 +246,30 @@ async def test_a_job_that_never_ends_keeps_none_of_the_spans_that_did() -> None:
 
         assert [one() for one in gone] == [None, None]
         assert loop.inclusive_cpu_seconds == pytest.approx(0.03, rel=0.2)
+
+
+async def test_a_block_in_a_generator_that_nobody_exhausts_is_no_error() -> None:
+    """It was left by whoever took from it, as a page of which the first lines are enough."""
+
+    def numbers() -> Generator[int, None, None]:
+        with track("job"):
+            yield from range(10)
+
+    async def later() -> AsyncGenerator[int, None]:
+        async with track("job"):
+            for number in range(10):
+                yield number
+
+    sink = RecordingSink()
+    async with measured(sink):
+        taken = numbers()
+        assert next(taken) == 0
+        taken.close()
+        async with aclosing(later()) as some:
+            assert await anext(some) == 0
+
+    (job,) = [emission for emission in sink.emissions if emission.name == "job"]
+    assert (job.requests, job.errors) == (2, 0)
 
 
 async def test_spans_may_be_nested_as_deep_as_the_stack_allows() -> None:

@@ -78,6 +78,16 @@ def test_json_there_and_back_is_the_same_record(record: Emission) -> None:
     assert from_json(to_json(record)) == record
 
 
+@pytest.mark.parametrize("name", ["", "\n", "a\x00b", "\ud800", "x" * 10_000, "\U0001f331" * 512])
+def test_a_name_that_an_app_made_up_costs_no_record(name: str) -> None:
+    """What a reader refuses is replaced, what is too long is cut; what it takes stays as it is."""
+    record = emission(name=name, basis=name)
+    (read,) = [from_object(one) for one in objects_of(to_columns([record]))]
+
+    assert from_json(to_json(record)) == read
+    assert read.name[:2] == read.basis[:2] == name[:2].replace("\x00", "\ufffd").replace("\ud800", "?")
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),

@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 def outcome_of(error: BaseException | None) -> Outcome:
     """How a block ended that let this error out."""
-    if error is None:
+    if error is None or isinstance(error, GeneratorExit):  # whoever took from a generator has had enough
         return "done"
     if isinstance(error, CancelledError):
         return "cancelled"
