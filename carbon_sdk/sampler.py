@@ -6,6 +6,7 @@ monotonic clock, which all processes of a kernel share, so that all of them cut 
 A reading between boundaries (a tracked block asks for its joules) adds to the open window and cuts no account.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -93,17 +94,19 @@ class _Tally:
         self.waiting = reading.waiting
         if reading.waiting:
             return
-        if reading.energy_joules is None:
-            self.gap = reading.gap or self.gap or "no reading before this window"
+        joules = _amount(reading.energy_joules)
+        if joules is None:
+            told = "no reading before this window" if reading.energy_joules is None else "a reading that cannot be"
+            self.gap = reading.gap or self.gap or told
             return
-        joules = reading.energy_joules
+        low, high = _amount(reading.low_joules), _amount(reading.high_joules)
         self.joules += joules
-        self.low += joules if reading.low_joules is None else reading.low_joules
-        self.high += joules if reading.high_joules is None else reading.high_joules
-        self.bounded |= reading.low_joules is not None
-        idle = reading.idle_joules
+        self.low += joules if low is None else low
+        self.high += joules if high is None else high
+        self.bounded |= low is not None
+        idle = _amount(reading.idle_joules)
         self.idle = None if self.idle is None or idle is None else self.idle + min(idle, joules)
-        share = reading.process_share
+        share = _amount(reading.process_share)
         if self.process is not None:
             self.process = None if share is None else self.process + share * max(joules - (idle or 0.0), 0.0)
 
@@ -265,6 +268,11 @@ class Sampler:
 
     def _contained_now(self) -> float | None:
         return self._container.busy_cpu_seconds() if self._container else None
+
+
+def _amount(value: float | None) -> float | None:
+    """What a meter said, which may be anybody's; None too where nothing can have it: NaN, infinite, below zero."""
+    return value if value is not None and 0.0 <= value < math.inf else None
 
 
 def _difference(now: float | None, before: float | None) -> float | None:

@@ -1,12 +1,16 @@
 """Windows: what lies between two readings of everything."""
 
+import math
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon_sdk.cpu.clock import Cut
+from carbon_sdk.meters.meter import Reading
 from carbon_sdk.sampler import Sampler, Window
 from carbon_sdk.spans.ledger import Ledger
 from carbon_sdk.testing import FakeMeter, FakeScope, ManualClock
@@ -137,6 +141,40 @@ def test_a_failed_reading_is_a_gap_and_the_next_window_is_whole() -> None:
 
     assert (lost.energies[0].joules, lost.energies[0].gap) == (None, "EINVAL")
     assert total([found]) == pytest.approx(10.0)
+
+
+class Broken(FakeMeter):
+    """A meter of somebody's own that says one thing and no other.
+
+    Args:
+        reading: What it says.
+    """
+
+    def __init__(self, **reading: float) -> None:
+        super().__init__(0.0)
+        told: dict[str, Any] = {"energy_joules": 5.0, **reading}
+        self._reading = Reading(domain="package", method="model", **told)
+
+    def read(self) -> Sequence[Reading]:
+        """The one thing."""
+        return [self._reading]
+
+
+@pytest.mark.parametrize("joules", [math.nan, math.inf, -math.inf, -5.0])
+def test_joules_that_cannot_be_are_a_gap(joules: float) -> None:
+    """One of them would make a number of the whole record that no JSON has, or take energy away."""
+    (energy,) = line(ManualClock(), Broken(energy_joules=joules)).close().energies
+
+    assert (energy.joules, energy.gap) == (None, "a reading that cannot be")
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -5.0])
+def test_what_a_meter_says_beside_its_joules_costs_none_of_them(wrong: float) -> None:
+    """Bounds, idle power and shares that cannot be are not known."""
+    meter = Broken(low_joules=wrong, high_joules=wrong, idle_joules=wrong, process_share=wrong)
+    (energy,) = line(ManualClock(), meter).close().energies
+
+    assert (energy.joules, energy.low_joules, energy.idle_joules, energy.process_share) == (5.0, None, None, None)
 
 
 def test_what_ran_before_the_first_reading_is_a_gap_and_takes_nothing_from_the_first_window() -> None:
