@@ -8,6 +8,7 @@ that does not answer is known by name instead of being left out silently.
 import json
 import re
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -102,6 +103,7 @@ class Shard:
         self._urls = cluster.shards[number]
         self._seconds = seconds
         self._http = self._client()
+        self._under_way: Counter[HTTP] = Counter()
         self._good = 0
         self._always = _EVERY_BLOCK if cluster.replicated else {}
         hosts = ", ".join(urlsplit(url).netloc for url in self._urls)
@@ -136,7 +138,8 @@ class Shard:
 
     async def aclose(self) -> None:
         """Close the connections; a second call does nothing."""
-        await self._http.aclose()
+        for client in {self._http, *self._under_way}:
+            await client.aclose()
 
     def _client(self) -> HTTP:
         return HTTP(
@@ -158,21 +161,13 @@ class Shard:
         for place in range(len(self._urls)):
             number = (self._good + place) % len(self._urls)
             try:
-                reply = await self._http.send(
-                    "POST",
-                    f"{self._urls[number]}/?{urlencode(asked)}",
-                    content=content,
-                    headers=headers,
-                    secrets=(self._cluster.password,),
-                )
+                reply = await self._post(f"{self._urls[number]}/?{urlencode(asked)}", content, headers)
             except HTTPError as exc:
                 failure = self._silence(exc)
-                await self._renew()
                 continue
             if reply.status == 200:
                 self._good = number
                 return reply
-            await self._renew()
             raise self._refusal(reply)
         assert failure is not None
         raise failure
@@ -184,10 +179,24 @@ class Shard:
             f"{self.name} does not answer: {exc.problem}; what it holds is missing", retry_after_seconds=10
         )
 
-    async def _renew(self) -> None:
-        """Begin with fresh connections: who retries here paces himself, and a query's error is no server's."""
-        old, self._http = self._http, self._client()
-        await old.aclose()
+    async def _post(self, url: str, content: bytes, headers: dict[str, str]) -> Reply:
+        """Ask a server. After anything but success others begin with fresh connections.
+
+        Who retries here paces himself, and a query's error is no server's. What is under way on the old ones goes on.
+        """
+        client, good = self._http, False
+        self._under_way[client] += 1
+        try:
+            reply = await client.send("POST", url, content=content, headers=headers, secrets=(self._cluster.password,))
+            good = reply.status == 200
+        finally:
+            if not good and client is self._http:
+                self._http = self._client()
+            self._under_way[client] -= 1
+            if client is not self._http and not self._under_way[client]:
+                del self._under_way[client]
+                await client.aclose()
+        return reply
 
     def _refusal(self, reply: Reply) -> StoreError:
         found = re.search(r"Code: (\d+)", reply.text)

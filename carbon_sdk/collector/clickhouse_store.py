@@ -152,8 +152,10 @@ class ClickHouseStore:
 
     async def figures(self, query: Query, /) -> Sequence[Figure]:
         """Answer a question; see `Store.figures`."""
-        rows = await self._ask(lambda shard: clickhouse_report.sums(shard, query))
-        counted = await self._ask(lambda shard: clickhouse_report.counted(shard, query))
+        rows, counted = await asyncio.gather(
+            self._ask(lambda shard: clickhouse_report.sums(shard, query)),
+            self._ask(lambda shard: clickhouse_report.counted(shard, query)),
+        )
         return figures_of(query, [row for part in rows for row in part], [row for part in counted for row in part])
 
     async def units(self, project: str, start: datetime, end: datetime, /) -> Mapping[str, Mapping[str, float]]:

@@ -160,6 +160,17 @@ def test_kill_9_of_a_collector_and_of_a_shard_under_load_costs_no_acknowledged_r
     assert_exactly_once(last, senders)
 
 
+async def test_a_question_that_fails_breaks_none_that_is_under_way(cluster: Cluster) -> None:
+    """Others begin with fresh connections; it keeps its own."""
+    shard = Shard(cluster, 0)
+    slow = asyncio.create_task(shard.value("select 1 + sleep(1)"))
+    await asyncio.sleep(0.3)
+    with pytest.raises(StoreError):
+        await shard.rows("select what_is_not_there")
+    assert await slow == 1
+    await shard.aclose()
+
+
 def test_a_slow_shard_delays_no_acknowledgement(
     start: Callable[..., Collector], tmp_path: Path, two: list[ClickHouse], own: Cluster
 ) -> None:

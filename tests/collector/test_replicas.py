@@ -1,6 +1,7 @@
 """Two servers of one shard hold the same rows: one may die, and nobody sees a record twice."""
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,4 +106,21 @@ def test_sums_and_retention_are_the_same_on_both_replicas(
     until(lambda: of(first, SUMS) == of(second, SUMS) != "")
     first.kill()
 
+    assert collector.total("records") == 20
+
+
+def test_what_a_replica_brings_back_is_summed_up_again_where_an_operator_says_so(
+    start: Callable[..., Collector], words: list[str], three: list[ClickHouse]
+) -> None:
+    """By the statement of the documentation."""
+    page = (Path(__file__).parents[2] / "docs" / "deployment.md").read_text()
+    found = re.search(r"insert into carbon_sdk\.late.*?\)\)\n", page, re.DOTALL)
+    assert found is not None
+    collector = start(*words)
+    collector.send(of_many("early", 20))
+    assert collector.total("records") == 20
+    three[1].query(re.sub(r"'[0-9-]+ [0-9:]+'", "'2020-01-01 00:00:00'", found[0]))
+    marked = of(three[1], "select count() from late final where done = 0 and mark = 'replica is back'")
+
+    assert int(marked) >= 1
     assert collector.total("records") == 20

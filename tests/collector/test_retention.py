@@ -1,5 +1,6 @@
 """What is summed up with age: single records go, and no total changes by it."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,7 +71,8 @@ async def answers(store: Store) -> list[tuple[str, Sequence[Figure]]]:
         for name, one in REPORTS.items()
     ]
     asked.append(("days", Query(project="p", start=START, end=END, by=("service",), edges=days)))
-    return [(name, await store.figures(query)) for name, query in asked]
+    figures = await asyncio.gather(*(store.figures(query) for _, query in asked))
+    return [(name, one) for (name, _), one in zip(asked, figures, strict=True)]
 
 
 def known(sums: Mapping[str, float | None]) -> dict[str, float]:
