@@ -20,8 +20,10 @@ PYTHONS = ["3.11", "3.12", "3.13"]
 PEERS = {"starlette": ("full", "dev"), "fastapi": ("all", "tests")}
 """Whose suites run, and the extra and the group of dependencies that they need."""
 CODECARBON = "codecarbon==3.3.*"
-CONTRACT = [f"tests/collector/test_{name}.py" for name in ("figures", "roots", "units", "retention", "cluster")]
-"""Tests that every engine of the collector's store must pass."""
+CONTRACT = [
+    f"tests/collector/test_{name}.py" for name in ("figures", "roots", "units", "retention", "cluster", "days", "verbs")
+]
+"""Tests that every engine of the collector's store must pass, and those of ClickHouse's own."""
 
 
 @nox.session(python=PYTHONS)
@@ -64,7 +66,9 @@ def codecarbon(session: nox.Session) -> None:
 def clickhouse(session: nox.Session) -> None:
     """What is asked of every engine, of ClickHouse's present version, which comes as a library."""
     session.install("--editable", ".[all]", "--group", "test", "chdb>=4")
-    session.run("pytest", *CONTRACT, "-k", "clickhouse or two_collectors or copied", env={"CLICKHOUSE": "chdb"})
+    session.run(
+        "pytest", *CONTRACT, "-k", "clickhouse or two_collectors or copied or days or verbs", env={"CLICKHOUSE": "chdb"}
+    )
 
 
 @nox.session(python=PYTHONS)
