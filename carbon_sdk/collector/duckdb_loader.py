@@ -1,5 +1,6 @@
 """Loads frames of the journal into DuckDB and does the upkeep: the one thread that writes into the file."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -194,5 +195,6 @@ def _stand_back() -> None:
     """Give this thread a third of the weight of those that answer, where threads have a weight of their own."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
-        niceness = min(os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS, 19)
-        os.setpriority(os.PRIO_PROCESS, thread, niceness)
+        with contextlib.suppress(OSError):  # a sandbox may forbid the call
+            niceness = min(os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS, 19)
+            os.setpriority(os.PRIO_PROCESS, thread, niceness)

@@ -124,9 +124,7 @@ class Intake:
                 raise TooLongError from exc
 
         if len(body) <= INLINE_BYTES:
-            async with (
-                self._turn
-            ):  # one body in each round of the event loop: who asks for a figure need not wait for all
+            async with self._turn:  # one body in each round of the loop: who asks for a figure need not wait for all
                 batch = read()
                 await asyncio.sleep(0)
             return batch
