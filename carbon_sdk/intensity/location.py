@@ -10,9 +10,10 @@ Electricity Maps writes them, and the ISO 3166 countries with states or province
 
 import csv
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from carbon_sdk.errors import SettingsError, nearest
 from carbon_sdk.intensity.intensity import Place
@@ -37,8 +38,7 @@ WORLD_WARNING = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Region:
+class Region(NamedTuple):
     """One region of a cloud.
 
     Args:

@@ -6,8 +6,8 @@ A table is read when something is looked up in it, and not kept: that happens on
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from carbon_sdk.meters.hardware import CPU
 
@@ -19,8 +19,7 @@ _NOISE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CPUPart:
+class CPUPart(NamedTuple):
     """One CPU as sold.
 
     Args:
@@ -42,8 +41,7 @@ class CPUPart:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
+class Architecture(NamedTuple):
     """A microarchitecture, as recognised.
 
     Args:
@@ -55,8 +53,7 @@ class Architecture:
     threads_per_core: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerPower:
+class ServerPower(NamedTuple):
     """What whole servers of one microarchitecture draw at the wall, medians of SPECpower_ssj2008.
 
     Args:
@@ -74,8 +71,7 @@ class ServerPower:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Instance:
+class Instance(NamedTuple):
     """A cloud's kind of machine.
 
     Args:
@@ -99,8 +95,7 @@ class Instance:
     source: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(NamedTuple):
     """Watts of one machine at one load.
 
     Args:

@@ -1,13 +1,12 @@
 """Counters of joules that start again at 0: what was used between two readings of one."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SLACK_SECONDS = 0.05
 """Counters move in steps (RAPL 1 ms, GPUs up to 100 ms), so that a short stretch may look too powerful."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
+class Difference(NamedTuple):
     """What lies between two readings of a counter.
 
     Args:

@@ -1,14 +1,13 @@
 """Watts by load: one curve with its band, whatever it rests on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 STEPS = 10
 """Curves hold their watts at 0, 10, ... 100 % load."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Band:
+class Band(NamedTuple):
     """Watts at one load, and between what bounds they lie.
 
     Args:
@@ -22,8 +21,7 @@ class Band:
     high: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PowerCurve:
+class PowerCurve(NamedTuple):
     """Watts at 0, 10, ... 100 % load, linear in between.
 
     Args:

@@ -15,7 +15,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from carbon_sdk.meters import coefficients
 from carbon_sdk.meters.coefficients import CPUPart, Instance, Measurement
@@ -28,8 +28,7 @@ _CLOUD_CORES = 16
 """A cloud that hides the CPU's name runs big parts."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares:
+class Shares(NamedTuple):
     """Package watts as shares of the TDP.
 
     The way from idle to full load is a mix of two: the microarchitecture's by SPECpower, on machines tuned to save
@@ -95,8 +94,7 @@ DRAM_WATTS_PER_GB = PowerCurve(
 DRAM_SOURCE = "0.2 to 0.42 W/GB, Teads turbostress reports 2021"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class Estimate(NamedTuple):
     """What the model rests on.
 
     Args:
@@ -112,8 +110,7 @@ class Estimate:
     tdp_watts: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Socket:
+class Socket(NamedTuple):
     """One whole socket.
 
     Args:

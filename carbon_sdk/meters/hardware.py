@@ -6,9 +6,8 @@ hides the CPU's name, and a container sees the host's files.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 BYTES_PER_KIB = 1024
 
@@ -33,8 +32,7 @@ _VIRTUAL_PRODUCTS = (
 _VIRTUAL_VENDORS = ("QEMU", "Xen", "DigitalOcean", "Hetzner", "Scaleway", "Vultr", "Akamai", "Linode")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CPU:
+class CPU(NamedTuple):
     """The processor as /proc/cpuinfo shows it.
 
     Args:
@@ -63,8 +61,7 @@ class CPU:
         return _VENDORS.get(self.vendor_id or "", "unknown")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hardware:
+class Hardware(NamedTuple):
     """The machine: a VM's machine is the VM.
 
     Args:

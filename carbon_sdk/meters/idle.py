@@ -10,7 +10,7 @@ import itertools
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from carbon_sdk.meters.meter import IdleRule
 
@@ -62,8 +62,7 @@ class _Bin:
         return _Point(self.utilisation / self.seconds, mean, spread / self.windows + (OTHER_WORK * mean) ** 2)
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
+class _Point(NamedTuple):
     """The mean power at one utilisation, and how uncertain it is: W, W squared."""
 
     utilisation: float
@@ -71,8 +70,7 @@ class _Point:
     variance: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Curve:
+class _Curve(NamedTuple):
     """One curve laid through the points: where it meets zero load, W, and how badly it fits."""
 
     idle_watts: float

@@ -13,8 +13,8 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from carbon_sdk.meters.absent import MeterAbsentError
 from carbon_sdk.meters.hardware import Vendor
@@ -35,8 +35,7 @@ MOUNT_REMEDY = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Zone:
+class Zone(NamedTuple):
     """One zone that may be read.
 
     Args:
@@ -53,8 +52,7 @@ class Zone:
     interface: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
+class Survey(NamedTuple):
     """What a look at the tree found.
 
     Args:
