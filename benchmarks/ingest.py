@@ -5,6 +5,8 @@ records new: compressing them anew would cost the client more than they cost the
 
     python -m benchmarks.ingest                                      about three minutes
     python -m benchmarks.ingest --seconds 300 --history 10000000     the whole table, about 23 minutes
+
+`--keep FOLDER` makes the history once; `--forms json --paces offered` is one run of the four.
 """
 
 import argparse
@@ -158,6 +160,12 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
+    def settle(self) -> None:
+        """Return when it has loaded all that it acknowledged: each run begins with an empty queue."""
+        url = f"http://localhost:{self.port}/metrics"
+        while b"records_waiting 0\n" not in urllib.request.urlopen(url).read():
+            time.sleep(0.2)
+
     def stop(self) -> None:
         """End it."""
         self.process.send_signal(signal.SIGTERM)
@@ -291,6 +299,7 @@ async def compare(folder: Path, arguments: argparse.Namespace) -> None:
             label = "JSON + gzip" if form == "json" else "columns + zstd"
             for pace in arguments.paces:
                 rate = arguments.rate if pace == "offered" else None
+                server.settle()
                 run = Run(name=f"{label}, {f'{rate:,.0f}/s offered' if rate else 'as fast as it goes'}")
                 await measure(server, load, run, arguments.seconds, rate, asked=not arguments.no_overview)
                 print(shown(run), flush=True)

@@ -150,12 +150,12 @@ class Backlog:
         return taken
 
     def await_room(self, seconds: float) -> bool:
-        """Wait until no more than half of the records wait that may; false where so many still do after the time.
+        """Wait until at most three quarters of the records wait that may; false where more still do after the time.
 
         Whoever is answered later sends later: so the engine gets its time before anybody has to be refused.
         """
         with self._change:
-            return self._change.wait_for(lambda: self.closing or self.records * 2 <= self._limit, seconds)
+            return self._change.wait_for(lambda: self.closing or self.records * 4 <= self._limit * 3, seconds)
 
     def release(self, records: int) -> None:
         """So many records will not be loaded: they were known, refused, or not written."""

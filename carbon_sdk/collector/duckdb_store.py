@@ -6,7 +6,7 @@ writes frames into DuckDB in larger transactions, notes the last frame in each, 
 a second or two delays no acknowledgement. Queries run on cursors of their own and see what has been loaded.
 
 The load thread has less weight than those that answer; so that it never falls behind for good, answers are held back
-while more than half of the records wait that may.
+while more than three quarters of the records wait that may.
 
 Memory: `Sizes` of the queue (records acknowledged but not loaded, about 400 B each) + `Limits` of the texts (about
 600 B each) + bodies under way (`IntakeLimits`) + DuckDB's own limit.

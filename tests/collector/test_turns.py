@@ -94,10 +94,10 @@ def test_one_thread_loads_with_less_weight_than_those_that_answer(tmp_path: Path
         store.close()
 
 
-def test_answers_are_held_back_while_more_than_half_of_the_room_is_taken() -> None:
+def test_answers_are_held_back_while_more_than_three_quarters_of_the_room_are_taken() -> None:
     """Who sends faster than the engine loads is answered later before anybody is refused."""
     backlog = Backlog(100)
-    backlog.admit(50, None)
+    backlog.admit(75, None)
     assert backlog.await_room(0)
 
     backlog.admit(10, None)
