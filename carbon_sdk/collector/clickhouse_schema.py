@@ -138,6 +138,8 @@ def _version_2(major: int, engine: "Engines") -> tuple[str, ...]:
 MIGRATIONS = (_version_1, _version_2)
 VERSION = len(MIGRATIONS)
 """The version that this collector reads and writes."""
+DAYS_SINCE = 2
+"""The first version with sums of days; before it quarters are read and nothing else."""
 COMPATIBLE = 1
 """A collector of this version can still write: what came after it are new columns, which it leaves empty."""
 

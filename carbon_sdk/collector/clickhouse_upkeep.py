@@ -61,10 +61,12 @@ async def roll(shard: Shard, *, mark_seconds: float = MARK_SECONDS) -> int:
     for begin in range(0, len(slots), _MOST_SLOTS):
         for statement in clickhouse_sums.roll(slots[begin : begin + _MOST_SLOTS]):
             await shard.execute(statement)
-    days_until = until // DAY_SECONDS * DAY_SECONDS
-    days = {slot // DAY_SECONDS * DAY_SECONDS for slot in (*slots, *(slot for slot, _ in changed))}
-    await roll_days(shard, days, found.get("days_until", 0), days_until)
-    await clickhouse_schema.note(shard, {"rolled_until": until, "days_until": days_until, "rolled_at": now})
+    if found.get("version", 0) >= clickhouse_schema.DAYS_SINCE:
+        days = {slot // DAY_SECONDS * DAY_SECONDS for slot in (*slots, *(slot for slot, _ in changed))}
+        days_until = until // DAY_SECONDS * DAY_SECONDS
+        await roll_days(shard, days, found.get("days_until", 0), days_until)
+        await clickhouse_schema.note(shard, {"days_until": days_until})
+    await clickhouse_schema.note(shard, {"rolled_until": until, "rolled_at": now})
     if changed:
         await shard.execute(
             f"insert into late (slot, mark, marked_at, done) select slot, mark, marked_at, 2 from late final "

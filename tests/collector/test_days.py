@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from carbon_sdk.collector import clickhouse_sums
+from carbon_sdk.collector.clickhouse_schema import migrate, note
 from carbon_sdk.collector.clickhouse_server import Cluster, Shard
 from tests.collector.engines import clickhouse_engine
 from tests.collector.service import HOUR, emission
@@ -59,6 +60,29 @@ async def test_a_day_that_an_older_collector_summed_up_again_is_read_by_its_quar
 
     assert (older["records"], stale) == (2, 1)
     assert (newer["records"], await in_days(cluster)) == (2, 2)
+
+
+async def test_tables_of_the_version_before_go_on_and_have_days_once_they_are_migrated(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    """Of what they held already, too."""
+    shards = [Shard(cluster, number) for number in (0, 1)]
+    for shard in shards:
+        for table in ("day_rollup", "day_service_rollup", "day_unit_rollup"):
+            await shard.execute(f"drop table {table}")
+        await shard.execute("truncate table meta")
+        await note(shard, {"version": 1, "compatible": 1, "shards": 2})
+    async with clickhouse_engine(tmp_path / "data", cluster).inside() as collector:
+        await collector.send(*(emission(n, window_start=MIDDAY) for n in range(2)))
+        await collector.store.retain()
+        (before,) = (await collector.ask("/v1/reports/totals", **DAYS))["rows"]
+        assert [await migrate(shard, cluster) for shard in shards] == [1, 1]
+        await collector.store.retain()
+        (after,) = (await collector.ask("/v1/reports/totals", **DAYS))["rows"]
+    for shard in shards:
+        await shard.aclose()
+
+    assert (before["records"], after["records"], await in_days(cluster)) == (2, 2, 2)
 
 
 async def test_what_a_project_has_keeps_its_first_and_last_quarter(tmp_path: Path, cluster: Cluster) -> None:
