@@ -20,7 +20,7 @@ from carbon_sdk.collector.group import Group
 from carbon_sdk.collector.report import SLOT_SECONDS
 
 _TEXTS_KEPT = 100_000
-"""Accounts and provenances whose cells are remembered, about half a kilobyte each."""
+"""Accounts and provenances whose cells are remembered."""
 _NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", "\0": "\\0"})
 _SLOT_US = SLOT_SECONDS * 1_000_000
