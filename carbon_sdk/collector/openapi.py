@@ -50,6 +50,10 @@ def _parameter(name: str, schema: Mapping[str, Any], words: str, *, required: bo
     return {"name": name, "in": "query", "required": required, "description": words, "schema": dict(schema)}
 
 
+def _in_path(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": dict(schema)}
+
+
 _PROJECT = _parameter(
     "project",
     {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"},
@@ -92,13 +96,48 @@ _ERRORS = {
 }
 
 
-def _get(summary: str, parameters: list[dict[str, Any]], answer: dict[str, Any], **more: Any) -> dict[str, Any]:
-    operation = {"summary": summary, "parameters": parameters, "responses": {"200": answer, **_ERRORS}}
-    return {"get": {**operation, **more}}
+def _get(
+    summary: str, parameters: list[dict[str, Any]], answer: dict[str, Any], *, unknown: str | None = None
+) -> dict[str, Any]:
+    responses = {"200": answer, **_ERRORS, **({} if unknown is None else {"404": _answer(unknown)})}
+    return {"get": {"summary": summary, "parameters": parameters, "responses": responses}}
 
 
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "carbon_sdk collector", "version": "1", "license": {"name": "Apache-2.0"}},
+        "security": [{}, {"token": []}],
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "paths": {
+            "/v1/emissions": {"post": _hand_over()},
+            "/v1/projects": _get("Projects that have records", [], _answer("The projects.")),
+            "/v1/reports": _get("The questions that have a name", [], _answer("The reports.")),
+            "/v1/reports/{name}": _report(),
+            "/v1/books": _get("Where the measured joules went", [_PROJECT, *_PERIOD], _answer("The books.")),
+            "/v1/heat-map": _heat_map(),
+            "/v1/records": _records(),
+            "/v1/records/{instance}/{sequence}": _record(),
+            "/v1/intensities": _get(
+                "The newest intensity of each service and zone",
+                [_PROJECT],
+                _answer("Grams CO2e per kWh, and who says so."),
+            ),
+            "/v1/repricings": _get("Stretches with a second price", [_PROJECT], _answer("The repricings.")),
+            "/healthz": {"get": {"summary": "The process runs", "responses": {"200": _answer("It does.")}}},
+            "/readyz": {
+                "get": {
+                    "summary": "Records are taken",
+                    "responses": {"200": _answer("They are."), "503": _answer("They are not.")},
+                }
+            },
+            "/metrics": _get("Prometheus metrics", [], _answer("The text format.", "text/plain")),
+        },
+    }
+
+
+def _hand_over() -> dict[str, Any]:
     record = {"type": "object", "required": _required(), "properties": {name: _schema_of(name) for name in ORDER}}
     columns = {
         "type": "object",
@@ -116,7 +155,7 @@ def document() -> dict[str, Any]:
             "application/vnd.carbon-sdk.columns+json": {"schema": columns},
         },
     }
-    post = {
+    return {
         "summary": "Hand over a batch of records",
         "description": "Each record is kept once by (instance, sequence). On an answer of 200 or 426 what is `stored` is "  # noqa: E501
         "on disk. 426: records `kept` have a newer schema, or stand behind one; send them again to a newer collector.",
@@ -131,88 +170,59 @@ def document() -> dict[str, Any]:
             **_ERRORS,
         },
     }
-    figures = [
-        {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "enum": list(REPORTS)}},
-        _PROJECT,
-        *_PERIOD,
-        _TZ,
-        _parameter("bucket", {"type": "string", "enum": list(BUCKETS)}, "Cut the time into these: a time series."),
-        _parameter("order", {"type": "string", "enum": [one.name for one in PROCESS_MEASURES]}, "Greatest first."),
-        _parameter("detail", {"type": "boolean"}, "Also domains, SCI and gaps."),
-        _parameter("format", {"type": "string", "enum": ["json", "csv"]}, "Of the answer."),
-        _limit(MOST_ROWS),
-        _CURSOR,
-        *_FILTERS,
-    ]
-    records = [
-        _PROJECT,
-        *_PERIOD,
-        _parameter("format", {"type": "string", "enum": list(FORMATS)}, "Of the answer."),
-        *(one for one in _FILTERS if one["name"] != "domain"),
-        _limit(MOST_RECORDS),
-        _CURSOR,
-    ]
-    heat = [_PROJECT, *_PERIOD, _TZ, _parameter("measure", {"type": "string"}, "What is summed."), *_FILTERS]
-    unknown = {"404": _answer("There is no such report.")}
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "carbon_sdk collector", "version": "1", "license": {"name": "Apache-2.0"}},
-        "security": [{}, {"token": []}],
-        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
-        "paths": {
-            "/v1/emissions": {"post": post},
-            "/v1/projects": _get("Projects that have records", [], _answer("The projects.")),
-            "/v1/reports": _get("The questions that have a name", [], _answer("The reports.")),
-            "/v1/reports/{name}": {
-                "get": {
-                    "summary": "One question: "
-                    + "; ".join(f"{one.name}: {one.title.lower()}" for one in REPORTS.values()),
-                    "parameters": figures,
-                    "responses": {"200": _answer("Figures.", "application/json", MEDIA["csv"]), **_ERRORS, **unknown},
-                }
-            },
-            "/v1/books": _get("Where the measured joules went", [_PROJECT, *_PERIOD], _answer("The books.")),
-            "/v1/heat-map": _get(
-                "Sums by weekday and hour",
-                heat,
-                _answer("Seven rows of 24: for each signal and scope where grams are summed, else `all`."),
-            ),
-            "/v1/records": _get(
-                "Raw records",
-                records,
-                _answer("Records; X-Next-Cursor where there are more.", *(MEDIA[f] for f in FORMATS)),
-            ),
-            "/v1/records/{instance}/{sequence}": {
-                "get": {
-                    "summary": "The record of a key, and its second price",
-                    "parameters": [
-                        {"name": "instance", "in": "path", "required": True, "schema": _TEXT},
-                        {"name": "sequence", "in": "path", "required": True, "schema": _SCALARS[int]},
-                        _PROJECT,
-                    ],
-                    "responses": {
-                        "200": _answer("`record`, and `repriced` or null."),
-                        **_ERRORS,
-                        "404": _answer("There is no such record."),
-                    },
-                }
-            },
-            "/v1/intensities": _get(
-                "The newest intensity of each service and zone",
-                [_PROJECT],
-                _answer("Grams CO2e per kWh, and who says so."),
-            ),
-            "/v1/repricings": _get("Stretches with a second price", [_PROJECT], _answer("The repricings.")),
-            "/healthz": {"get": {"summary": "The process runs", "responses": {"200": _answer("It does.")}}},
-            "/readyz": {
-                "get": {
-                    "summary": "Records are taken",
-                    "responses": {"200": _answer("They are."), "503": _answer("They are not.")},
-                }
-            },
-            "/metrics": _get("Prometheus metrics", [], _answer("The text format.", "text/plain")),
-        },
-    }
+
+
+def _report() -> dict[str, Any]:
+    return _get(
+        "One question: " + "; ".join(f"{one.name}: {one.title.lower()}" for one in REPORTS.values()),
+        [
+            _in_path("name", {"type": "string", "enum": list(REPORTS)}),
+            _PROJECT,
+            *_PERIOD,
+            _TZ,
+            _parameter("bucket", {"type": "string", "enum": list(BUCKETS)}, "Cut the time into these: a time series."),
+            _parameter("order", {"type": "string", "enum": [one.name for one in PROCESS_MEASURES]}, "Greatest first."),
+            _parameter("detail", {"type": "boolean"}, "Also domains, SCI and gaps."),
+            _parameter("format", {"type": "string", "enum": ["json", "csv"]}, "Of the answer."),
+            _limit(MOST_ROWS),
+            _CURSOR,
+            *_FILTERS,
+        ],
+        _answer("Figures.", "application/json", MEDIA["csv"]),
+        unknown="There is no such report.",
+    )
+
+
+def _heat_map() -> dict[str, Any]:
+    return _get(
+        "Sums by weekday and hour",
+        [_PROJECT, *_PERIOD, _TZ, _parameter("measure", {"type": "string"}, "What is summed."), *_FILTERS],
+        _answer("Seven rows of 24: for each signal and scope where grams are summed, else `all`."),
+    )
+
+
+def _records() -> dict[str, Any]:
+    return _get(
+        "Raw records",
+        [
+            _PROJECT,
+            *_PERIOD,
+            _parameter("format", {"type": "string", "enum": list(FORMATS)}, "Of the answer."),
+            *(one for one in _FILTERS if one["name"] != "domain"),
+            _limit(MOST_RECORDS),
+            _CURSOR,
+        ],
+        _answer("Records; X-Next-Cursor where there are more.", *(MEDIA[one] for one in FORMATS)),
+    )
+
+
+def _record() -> dict[str, Any]:
+    return _get(
+        "The record of a key, and its second price",
+        [_in_path("instance", _TEXT), _in_path("sequence", _SCALARS[int]), _PROJECT],
+        _answer("`record`, and `repriced` or null."),
+        unknown="There is no such record.",
+    )
 
 
 def page(described: Mapping[str, Any]) -> str:

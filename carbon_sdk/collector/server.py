@@ -22,6 +22,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from carbon_sdk.collector.access import Tokens
@@ -165,21 +166,6 @@ async def serve(
             exempt=exempt,
             log=log,
         )
-        config = uvicorn.Config(
-            app,
-            http=patient(serving.head_seconds),
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=CONNECTIONS,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=DRAIN_SECONDS,
-            ssl_certfile=serving.tls_certificate,
-            ssl_keyfile=serving.tls_key,
-        )
         host, port = listening.getsockname()[:2]
         scheme = "https" if serving.tls_certificate else "http"
         shown = f"[{host}]" if ":" in host else host
@@ -189,10 +175,28 @@ async def serve(
 
         async with _control(folder / SOCKET, commands, log):
             with listening, _told(log):
-                await _Server(config, listens).serve(sockets=[listening])
+                await _Server(_config(app, serving), listens).serve(sockets=[listening])
     finally:
         await store.aclose()
         log("collector_stopped", folder=str(folder))
+
+
+def _config(app: Starlette, serving: Serving) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=patient(serving.head_seconds),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        ssl_certfile=serving.tls_certificate,
+        ssl_keyfile=serving.tls_key,
+    )
 
 
 class _Lines(logging.Handler):
