@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.intensity.intensity import Place
-from carbon_sdk.intensity.location import locate
 from carbon_sdk.log import Log, tell_place
 from carbon_sdk.meters.baseline import Baseline
 from carbon_sdk.meters.detect import Detected, detect
@@ -18,6 +17,7 @@ from carbon_sdk.meters.estimate import find_socket
 from carbon_sdk.meters.hardware import look
 from carbon_sdk.meters.idle import IdlePower
 from carbon_sdk.meters.meter import Meter
+from carbon_sdk.place import place_of
 from carbon_sdk.settings import Settings
 
 IDLE_FILE = "idle_power.json"
@@ -119,16 +119,7 @@ def find_place(settings: Settings, log: Log, forgive: Forgive, *, final: bool = 
         final: Nobody else will be asked for it.
     """
     try:
-        return locate(
-            zone=settings.zone,
-            country=settings.country,
-            latitude=settings.latitude,
-            longitude=settings.longitude,
-            cloud_provider=settings.cloud_provider,
-            cloud_region=settings.cloud_region,
-            environment=settings.source,
-            warn=lambda text: tell_place(log, text) if final else None,
-        )
+        return place_of(settings, warn=lambda text: tell_place(log, text) if final else None)
     except SettingsError as exc:
         forgive(exc)
         return Place(known_by="default")

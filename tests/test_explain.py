@@ -152,6 +152,7 @@ def test_the_arithmetic_shown_gives_the_records_own_figures(
 ) -> None:
     """Of any record of any windows: exactly as computed, and to the digits shown when somebody types it in."""
     records, recent = booked(seconds, prices, policy=policy, pue=pue, wall=wall)
+    assert records
     for record in records:
         explanation = explain(record, windows=recent.of(record))
 
@@ -174,7 +175,9 @@ def test_in_each_window_cpu_seconds_times_their_joules_are_the_accounts_joules(
     """What is shown of a window is what the ledger did in it."""
     records, recent = booked(seconds, [price])
     for record in records:
-        for window in recent.of(record):
+        remembered = recent.of(record)
+        assert len(remembered) == len(seconds)
+        for window in remembered:
             if window.own_cpu_seconds is not None and window.joules_per_cpu_second is not None:
                 assert window.own_joules == pytest.approx(
                     window.own_cpu_seconds * window.joules_per_cpu_second, rel=1e-9, abs=1e-12

@@ -8,9 +8,9 @@ from carbon_sdk.carbon import Carbon
 from carbon_sdk.environment import environment
 from carbon_sdk.integrations.codecarbon_arguments import Arguments
 from carbon_sdk.intensity.intensity import Intensity, Place
-from carbon_sdk.intensity.location import locate
 from carbon_sdk.intensity.yearly_averages import YearlyAverages
 from carbon_sdk.line import Line
+from carbon_sdk.place import place_of
 from carbon_sdk.process import default, track
 from carbon_sdk.settings import Settings, from_environment
 from carbon_sdk.spans.ledger import Page
@@ -73,16 +73,7 @@ class Station:
         """Where the settings say that this process runs."""
         if self._line is not None:
             return self._line.place
-        settings = self.settings
-        return locate(
-            zone=settings.zone,
-            country=settings.country,
-            latitude=settings.latitude,
-            longitude=settings.longitude,
-            cloud_provider=settings.cloud_provider,
-            cloud_region=settings.cloud_region,
-            environment=settings.source,
-        )
+        return place_of(self.settings)
 
     def average(self, place: Place) -> Intensity:
         """The bundled yearly average."""

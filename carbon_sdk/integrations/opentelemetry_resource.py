@@ -24,7 +24,7 @@ except ImportError as exc:
 from carbon_sdk import __version__
 from carbon_sdk.errors import SettingsError
 from carbon_sdk.identity import machine_mark
-from carbon_sdk.intensity.location import locate
+from carbon_sdk.place import place_of
 from carbon_sdk.process import default
 
 
@@ -43,16 +43,5 @@ class CarbonResourceDetector(ResourceDetector):
             "carbon.sdk.version": __version__,
         }
         with contextlib.suppress(SettingsError):  # the start of the line tells of it
-            found["carbon.place"] = str(
-                locate(
-                    zone=settings.zone,
-                    country=settings.country,
-                    latitude=settings.latitude,
-                    longitude=settings.longitude,
-                    cloud_provider=settings.cloud_provider,
-                    cloud_region=settings.cloud_region,
-                    environment=settings.source,
-                    warn=lambda _: None,
-                )
-            )
+            found["carbon.place"] = str(place_of(settings))
         return Resource({name: value for name, value in found.items() if value is not None})
