@@ -5,8 +5,10 @@ import gzip
 import json
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -166,6 +168,37 @@ async def test_an_answer_that_will_not_change_drops_the_batch_counts_it_and_says
     assert str(status) in bench.lines[0]
     assert "s3cret-token" not in "".join(bench.lines)
     await bench.close()
+
+
+async def test_fifty_batches_go_over_one_connection(tmp_path: Path) -> None:
+    """A new one for each would cost both sides a handshake."""
+    peers = []
+
+    class Answering(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            peers.append(self.client_address)
+            self.rfile.read(int(self.headers["content-length"]))
+            body = b'{"stored":1}'
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        bench = Bench(tmp_path, f"http://127.0.0.1:{server.server_port}")
+        for number in range(50):
+            await bench.sink.write([emission(number)])
+        await bench.close()
+        server.shutdown()
+
+    assert len(peers) == 50
+    assert len(set(peers)) == 1
 
 
 async def test_retry_after_is_kept_and_nobody_is_asked_before(tmp_path: Path) -> None:
