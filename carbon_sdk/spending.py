@@ -8,6 +8,7 @@ written, each process counts for itself. Joules in gaps are unknown and not in i
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -218,10 +219,10 @@ class Spending:
     def _read(self, file: Path) -> dict[str, _Sum]:
         try:
             content: Any = json.loads(file.read_text(encoding="utf-8"))
-            return {key: _Sum(**one) for key, one in content.items()}
+            return {key: _checked(_Sum(**one)) for key, one in content.items()}
         except FileNotFoundError:
             return {}
-        except (ValueError, TypeError, AttributeError) as exc:
+        except (ValueError, TypeError, AttributeError, RecursionError) as exc:
             self._fault("budgets", exc, remedy=f"{file} was none of ours, so counting begins anew")
             return {}
 
@@ -230,6 +231,20 @@ class Spending:
         draft.touch(mode=0o600)
         draft.write_text(json.dumps({key: asdict(one) for key, one in sums.items()}), encoding="utf-8")
         draft.replace(file)
+
+
+def _checked(known: _Sum) -> _Sum:
+    """What a file held, if it can be what was spent.
+
+    Raises:
+        ValueError: An amount cannot be, or a time has no offset.
+        TypeError: Something is of another kind.
+    """
+    if not all(0 <= amount < math.inf for amount in (known.amount, known.requests, *dict(known.told).values())):
+        raise ValueError("an amount that cannot be")
+    if any(datetime.fromisoformat(moment).tzinfo is None for moment in (known.start, known.since)):
+        raise ValueError("a time without an offset")
+    return known
 
 
 def _of(budget: Budget, total: Total) -> tuple[float, int]:

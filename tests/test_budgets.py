@@ -1,5 +1,6 @@
 """Budgets: what may be spent, what has been, and who is told when."""
 
+import json
 import multiprocessing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -163,7 +164,10 @@ def test_a_file_that_is_none_of_ours_is_begun_anew(tmp_path: Path) -> None:
     bench = Bench(tmp_path, {"grams_per_day": 10})
     bench.at(0, total(grams=6.0))
     (file,) = tmp_path.glob("budgets-*.json")
-    for content in ("{", "[1]", '{"grams per day of the service": {"start": 3}}'):
+    kept = json.loads(file.read_text())
+    (spent,) = kept.values()
+    wrong = {"start": 3, "since": "2026-01-01", "amount": float("nan"), "requests": "many", "told": {"day": None}}
+    for content in ("{", "[1]", "[" * 99_999, *(json.dumps({"x": {**spent, name: wrong[name]}}) for name in wrong)):
         file.write_text(content)
         anew = Bench(tmp_path, {"grams_per_day": 10})
         assert anew.at(20, total(grams=2.0))[0].spent == 2.0
