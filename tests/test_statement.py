@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -122,13 +123,14 @@ def test_sequence_counts_without_holes_over_intervals() -> None:
 def test_sci_takes_reserved_idle_and_the_share_of_the_machines_making() -> None:
     """((E x I) + M) / R: half of the container's quarter is this process's, half of that the account's."""
     ledger = Ledger(reserved_share=0.25)
-    read = window(36.0, requests=1)
+    read = window(36.0, requests=2)
     read = replace(read, energies=(replace(read.energies[0], idle_joules=4.0),))
     record = records((read, CHEAP), ledger=ledger, embodied_g_per_second=8.0)["GET /a"]
 
     assert record.energy_joules == pytest.approx(8.0)
     assert record.emissions_embodied_g == pytest.approx(8.0 * 0.25 * 0.5)
-    assert record.sci_g_per_request == pytest.approx((8.0 + 4.0 * 0.25 * 0.5) / 3.6e6 * 100.0 + 1.0, rel=1e-12)
+    assert record.sci_g == pytest.approx((8.0 + 4.0 * 0.25 * 0.5) / 3.6e6 * 100.0 + 1.0, rel=1e-12)
+    assert record.sci_g_per_request == pytest.approx(record.sci_g / 2)  # type: ignore[operator]
 
 
 def test_the_sci_of_an_endpoint_is_in_the_records_of_its_spans_too() -> None:
@@ -216,3 +218,79 @@ def test_accounts_that_did_nothing_leave_no_record() -> None:
     names = records((window(36.0, cpu=0.0), CHEAP)).keys()
 
     assert names == {"background", "measured", "idle", "unattributed"}
+
+
+@pytest.mark.parametrize("use", [{"requests": 1}, {"units": {"tokens": 1.0}}], ids=["request", "unit"])
+def test_an_account_that_did_something_without_cpu_that_a_clock_saw_leaves_a_record(use: dict[str, Any]) -> None:
+    """Its CPU and joules are zero, and what it did counts."""
+    record = records((window(36.0, cpu=0.0, **use), CHEAP))["GET /a"]
+
+    assert (record.cpu_seconds, record.energy_joules) == (0.0, 0.0)
+    assert record.requests or record.units
+
+
+def test_every_gram_is_of_the_wall_socket_where_the_way_there_is_set() -> None:
+    """PUE and wall factor multiply all grams, idle ones too, and leave the intensity as the grid's."""
+    read = replace(
+        window(36.0, requests=1),
+        energies=(Energy(domain="package", joules=36.0, method="model", idle_joules=4.0),),
+    )
+    found = records((read, CHEAP), ledger=Ledger(idle_policy="by_cpu"), pue=1.5, wall_factor=1.2)
+    a_joule = 100.0 / 3.6e6 * 1.5 * 1.2
+
+    assert found["GET /a"].emissions_g == pytest.approx(8.0 * a_joule)
+    assert found["GET /a"].idle_energy_joules == pytest.approx(1.0)
+    assert found["GET /a"].idle_emissions_g == pytest.approx(a_joule)
+    assert found["idle"].emissions_g == pytest.approx(4.0 * a_joule)
+    assert found["measured"].emissions_g == pytest.approx(36.0 * a_joule)
+    assert found["GET /a"].intensity_g_per_kwh == pytest.approx(100.0)
+
+
+def test_what_a_span_counted_is_added_over_the_windows_of_the_interval_and_over_its_life() -> None:
+    """Units, grams and CPU in records and in totals."""
+    statement = Statement(terms())
+    statement.add(Ledger().book(window(36.0, units={"tokens": 5.0})), CHEAP)
+    statement.add(Ledger().book(window(36.0, at=1, units={"tokens": 7.0, "images": 1.0})), DEAR)
+    (total,) = (one for one in statement.totals() if one.name == "GET /a")
+    (record,) = (one for one in statement.close() if one.name == "GET /a")
+
+    assert record.units == total.units == {"tokens": 12.0, "images": 1.0}
+    assert record.cpu_seconds == total.cpu_seconds == 2.0
+    assert total.emissions_g == pytest.approx(9.0 / 3.6e6 * (100.0 + 300.0))
+    assert record.emissions_g == pytest.approx(total.emissions_g)
+
+
+def test_what_was_late_or_too_much_is_told_once_with_the_machines_joules() -> None:
+    """Not in each account's record, where a sum would count it again."""
+    read = window(36.0, cpu=3.0)  # one second more than the process used
+    found = records((replace(read, cut=replace(read.cut, late_cpu_seconds=0.5)), CHEAP))
+    told = {name: (one.late_cpu_seconds, one.cpu_overcount_seconds) for name, one in found.items()}
+
+    assert told.pop("measured") == (0.5, 1.0)
+    assert set(told.values()) == {(0.0, 0.0)}
+
+
+def test_a_record_names_how_idle_was_told_for_most_of_its_time() -> None:
+    """One long window against two short ones."""
+    ratio = replace(window(36.0), energies=(Energy(domain="package", joules=36.0, method="counter"),))
+    long = replace(window(36.0, at=2), seconds=3.0, ended_at=START + timedelta(seconds=5))
+
+    assert records((ratio, CHEAP), (replace(ratio), CHEAP), (long, CHEAP))["GET /a"].idle_rule == "model"
+    assert records((ratio, CHEAP), (replace(ratio), CHEAP), (window(36.0, at=2), CHEAP))["GET /a"].idle_rule == (
+        "usage_ratio"
+    )
+
+
+def test_a_record_is_mixed_only_where_joules_of_two_kinds_of_price_are_in_it() -> None:
+    """A window without joules brings no price of its own."""
+    assert records((window(36.0), CHEAP), (window(36.0, at=1), DEAR))["GET /a"].mixed
+    assert not records((window(36.0), CHEAP), (window(0.0, at=1), DEAR))["GET /a"].mixed
+    assert not records((window(36.0), CHEAP))["GET /a"].mixed
+
+
+def test_a_models_bounds_are_in_the_records_of_accounts() -> None:
+    """A quarter of 36 J, and of its lower and upper bound."""
+    bounds = Energy(domain="package", joules=36.0, method="model", idle_joules=0.0, low_joules=24.0, high_joules=48.0)
+    record = records((replace(window(36.0), energies=(bounds,)), CHEAP))["GET /a"]
+
+    assert (record.energy_low_joules, record.energy_high_joules) == pytest.approx((6.0, 12.0))
