@@ -90,4 +90,21 @@ def test_little_is_loaded_before_a_program_starts() -> None:
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
 
     assert "carbon_sdk.command.program" in shown
-    assert not {"carbon_sdk.settings", "carbon_sdk.sampler", "carbon_sdk.meters.detect", "json", "logging"} & {*shown}
+    assert not {"carbon_sdk.settings", "carbon_sdk.sampler", "carbon_sdk.meters.detect", "json", "inspect"} & {*shown}
+
+
+def test_a_run_without_a_provider_loads_nothing_that_could_ask_the_network() -> None:
+    """Nor what is worth loading only to a driver, to a terminal's colours or to a mistake."""
+    code = (
+        "import sys; from carbon_sdk.cli import main; code = main(['run', '--', 'true']); "
+        "print(*sorted(sys.modules)); sys.exit(code)"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CARBON_SDK_")}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
+
+    late = {"asyncio", "socket", "ssl", "http.client", "aiohttp", "httpx", "rich", "structlog", "logging", "difflib"}
+    assert late & set(done.stdout.split()) == set()
+    assert "the command" in done.stderr, "it was measured and told"

@@ -132,3 +132,17 @@ def test_each_block_of_python_runs(code: str, tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+RUNS = re.findall(r"^carbon-sdk (run .*?)-- ", (DOCS / "run.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("words", RUNS)
+def test_each_run_of_the_page_measures_a_program(words: str, tmp_path: Path) -> None:
+    """Its options as they stand there, with a program that is everywhere."""
+    command = [sys.executable, "-m", "carbon_sdk.cli", *words.split(), "--", "true"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+
+    told = done.stderr if "--csv" not in words else (tmp_path / "runs.csv").read_text(encoding="utf-8")
+    assert "true" in told
+    assert "nothing is measured" not in done.stderr
