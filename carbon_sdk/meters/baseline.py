@@ -1,6 +1,6 @@
 """What the machine's counters say at one moment, read before any meter is loaded.
 
-A meter takes a fifth of a second to load and to look around. Whoever must measure from an earlier moment on reads the
+A meter takes time to load and to look around. Whoever must measure from an earlier moment on reads the
 bare files first and hands them to the meters, which go on from there. A file that cannot be read is not in it: what
 rests on it has a gap up to its meter's own first reading.
 """
