@@ -17,7 +17,7 @@ from prometheus_client.registry import Collector
 from carbon_sdk.sinks.prometheus_counters import SampledMetric
 
 GZIP_LEVEL = 1
-"""For 900 kB of lines: 45,649 bytes in 1.4 ms; level 9 makes 40,523 of them in 9.7 ms."""
+"""The quickest: it leaves 45,649 bytes of 900 kB of lines, level 9 leaves 40,523."""
 SLOWEST_SECONDS = 10.0
 """A scraper that neither asks nor reads for so long is let go; a scrape's own limit is 10 s in Prometheus."""
 
