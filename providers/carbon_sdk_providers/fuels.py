@@ -28,7 +28,7 @@ UNKNOWN: Mapping[Scheme, frozenset[str]] = {
     "entsoe_psr": frozenset({"B20"}),
     "eia_fueltype": frozenset({"OTH", "UNK"}),
 }
-ATTRIBUTION = "factors: IPCC AR5 WG3 Annex III medians (oil, waste, unknown: Electricity Maps defaults; others: Ember)"
+ATTRIBUTION = "factors: IPCC AR5 WG3 Annex III medians (oil: UK POST, RTE; unknown: Ember, Electricity Maps)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
