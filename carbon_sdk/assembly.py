@@ -70,29 +70,17 @@ async def assemble(
     """
     async with AsyncExitStack() as stack:
         metered = _find(settings, log, forgive) if meters is None else _Metered(meters=meters)
-        for meter in metered.meters:
-            stack.callback(meter.close)
-        sampler = Sampler(
-            metered.meters,
-            clock,
-            container=metered.container,
-            interval_seconds=settings.sample_interval_seconds,
-            since_ns=clock.started_ns,
-        )
+        sampler = _sampler(stack, settings, metered, clock)
         before = sampler.begin()
-        http = sources.client(settings, timing)
-        stack.push_async_callback(http.aclose)
-        through_proxy = sources.client(settings, timing, proxy=settings.http_proxy)
-        stack.push_async_callback(through_proxy.aclose)
+        http = _client(stack, settings, timing)
+        through_proxy = _client(stack, settings, timing, proxy=settings.http_proxy)
         static = YearlyAverages()
         place = find_place(settings, log, forgive, final=not settings.cloud_metadata)
         chain = sources.build(settings, provider, static, through_proxy, log, forgive, timing)
         stack.push_async_callback(chain.aclose)
         terms = _terms(settings, metered, place, _identity(settings, metered))
         named = _sinks(settings, http, log, forgive) if sinks is None else sinks
-        totals = [cast(TotalsSink, sink) for sink in named.values() if hasattr(sink, "update")]
-        for sink in totals:
-            stack.push_async_callback(_close, sink, log)
+        totals = _counters(stack, named, log)
         line = Line(
             sampler=sampler,
             before=before,
@@ -140,6 +128,25 @@ class _Metered:
 def _find(settings: Settings, log: Log, forgive: Forgive) -> _Metered:
     found = find_meters(settings, log, forgive)
     return _Metered(meters=found.meters, found=found, container=reserve.container(settings, found))
+
+
+def _sampler(stack: AsyncExitStack, settings: Settings, metered: _Metered, clock: Clock) -> Sampler:
+    """Who reads the meters; they are closed where the stack ends."""
+    for meter in metered.meters:
+        stack.callback(meter.close)
+    return Sampler(
+        metered.meters,
+        clock,
+        container=metered.container,
+        interval_seconds=settings.sample_interval_seconds,
+        since_ns=clock.started_ns,
+    )
+
+
+def _client(stack: AsyncExitStack, settings: Settings, timing: Timing, *, proxy: str | None = None) -> HTTP:
+    http = sources.client(settings, timing, proxy=proxy)
+    stack.push_async_callback(http.aclose)
+    return http
 
 
 def _identity(settings: Settings, metered: _Metered) -> Identity:
@@ -271,6 +278,14 @@ def _writers(named: Mapping[str, object]) -> dict[str, Sink]:
     return {
         name: cast(Sink, sink) for name, sink in named.items() if hasattr(sink, "write") or not hasattr(sink, "update")
     }
+
+
+def _counters(stack: AsyncExitStack, named: Mapping[str, object], log: Log) -> list[TotalsSink]:
+    """Those that take totals; each is closed where the stack ends."""
+    counters = [cast(TotalsSink, sink) for sink in named.values() if hasattr(sink, "update")]
+    for sink in counters:
+        stack.push_async_callback(_close, sink, log)
+    return counters
 
 
 async def _close(sink: TotalsSink, log: Log) -> None:

@@ -45,20 +45,6 @@ def create_app(
     """
     metrics = Metrics(store)
     intake, answers, health = Intake(store, limits), Answers(store), HealthRoutes(store, metrics)
-    described = document()
-    shown = page(described)
-
-    async def openapi(_request: Request) -> Response:
-        return JSONResponse(described)
-
-    async def docs(_request: Request) -> Response:
-        return HTMLResponse(
-            shown,
-            headers={
-                "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
-            },
-        )
-
     return Starlette(
         routes=[
             Route("/v1/emissions", intake.take, methods=["POST"]),
@@ -74,8 +60,7 @@ def create_app(
             Route("/healthz", health.healthz),
             Route("/readyz", health.readyz),
             Route("/metrics", health.metrics),
-            Route("/openapi.json", openapi),
-            Route("/docs", docs),
+            *_descriptions(),
             *routes,
         ],
         middleware=[
@@ -84,6 +69,21 @@ def create_app(
         ],
         exception_handlers={HTTPException: _http_error, StoreError: _store_error},
     )
+
+
+def _descriptions() -> list[Route]:
+    """The API described, for programs and for people."""
+    described = document()
+    shown = page(described)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+    async def openapi(_request: Request) -> Response:
+        return JSONResponse(described)
+
+    async def docs(_request: Request) -> Response:
+        return HTMLResponse(shown, headers={"content-security-policy": policy})
+
+    return [Route("/openapi.json", openapi), Route("/docs", docs)]
 
 
 async def _http_error(_request: Request, exc: Exception) -> Response:
