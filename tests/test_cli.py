@@ -193,3 +193,20 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
 
     assert all(name in printed for name in ("demo", "quickstart", "intensity", "doctor", "collector"))
+
+
+def test_help_of_the_collector_tells_what_serves_unless_it_is_set(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever sets a limit sees from which."""
+    with pytest.raises(SystemExit):
+        main(["collector", "serve", "--help"])
+    printed = " ".join(capsys.readouterr().out.split())
+
+    for told in (
+        "--host HOST address to listen on; beyond loopback only with tokens (127.0.0.1)",
+        "free (8321)",
+        "as it comes (8)",
+        "head came (10.0)",
+        "batch (10000)",
+        "records are kept (",
+    ):
+        assert told in printed

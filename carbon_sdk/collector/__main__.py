@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
     token = commands.add_parser("token", help="make, list and revoke tokens").add_subparsers(required=True)
     make = token.add_parser("make", parents=[common], help="make a token; it is shown once")
-    make.add_argument("--project", default=OPEN_PROJECT, help="the one project that it opens")
+    make.add_argument("--project", default=OPEN_PROJECT, help="the one project that it opens (%(default)s)")
     make.add_argument("--scope", action="append", choices=SCOPES, required=True, help="what it allows; may be repeated")
     make.set_defaults(run=_token_make)
     token.add_parser("list", parents=[common], help="list tokens, without their secrets").set_defaults(run=_token_list)
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     history = commands.add_parser("import", help="bring a history in").add_subparsers(required=True)
     csv = history.add_parser("codecarbon", parents=[common], help="an emissions.csv; each row once however often")
     csv.add_argument("file", type=Path, help="the emissions.csv")
-    csv.add_argument("--project", default=OPEN_PROJECT, help="under which project")
+    csv.add_argument("--project", default=OPEN_PROJECT, help="under which project (%(default)s)")
     csv.add_argument("--tz", default="UTC", help="the time zone in which CodeCarbon ran; its times name none (UTC)")
     add_cluster(csv)
     csv.set_defaults(run=_import_codecarbon)
@@ -96,31 +96,62 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_retention(parser: argparse.ArgumentParser) -> None:
     kept = Retention()
-    parser.add_argument("--raw-days", type=int, default=kept.raw_days, help="days that single records are kept")
-    parser.add_argument("--fine-days", type=int, default=kept.fine_days, help="days that quarter-hour sums are kept")
+    parser.add_argument(
+        "--raw-days", type=int, default=kept.raw_days, help="days that single records are kept (%(default)s)"
+    )
+    parser.add_argument(
+        "--fine-days", type=int, default=kept.fine_days, help="days that quarter-hour sums are kept (%(default)s)"
+    )
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
     limits, sizes, serving = IntakeLimits(), Sizes(), Serving()
-    parser.add_argument("--host", default=serving.host, help="address to listen on; beyond loopback only with tokens")
-    parser.add_argument("--port", type=int, default=serving.port, help="port; 0 for any that is free")
-    parser.add_argument("--tls-certificate", type=Path, help="PEM file of the certificate")
-    parser.add_argument("--tls-key", type=Path, help="PEM file of its key")
-    parser.add_argument("--body-mib", type=int, default=limits.body_bytes // MEBIBYTE, help="longest body")
     parser.add_argument(
-        "--unpacked-mib", type=int, default=limits.unpacked_bytes // MEBIBYTE, help="longest body, unpacked"
+        "--host", default=serving.host, help="address to listen on; beyond loopback only with tokens (%(default)s)"
     )
-    parser.add_argument("--head-seconds", type=float, default=serving.head_seconds, help="until a request's head came")
-    parser.add_argument("--body-seconds", type=float, default=limits.body_seconds, help="until its body came")
-    parser.add_argument("--batch-records", type=int, default=limits.records, help="most records of one batch")
-    parser.add_argument("--requests-per-second", type=float, default=REQUESTS_PER_SECOND, help="of one caller")
-    parser.add_argument("--accounts", type=int, default=Limits().accounts, help="different endpoints of one service")
-    parser.add_argument("--memory-mib", type=int, default=sizes.duckdb_bytes // MEBIBYTE, help="memory of DuckDB")
-    parser.add_argument("--threads", type=int, default=sizes.threads, help="threads of a query")
+    parser.add_argument("--port", type=int, default=serving.port, help="port; 0 for any that is free (%(default)s)")
+    parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="PEM file of the certificate")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM file of its key")
     parser.add_argument(
-        "--waiting-records", type=int, default=sizes.waiting_records, help="most records that wait to be loaded"
+        "--body-mib", type=int, default=limits.body_bytes // MEBIBYTE, help="longest body, as it comes (%(default)s)"
     )
-    parser.add_argument("--budgets", type=Path, help="TOML of budgets that the dashboard shows, each with its service")
+    parser.add_argument(
+        "--unpacked-mib",
+        type=int,
+        default=limits.unpacked_bytes // MEBIBYTE,
+        help="longest body, unpacked (%(default)s)",
+    )
+    parser.add_argument(
+        "--head-seconds", type=float, default=serving.head_seconds, help="until a request's head came (%(default)s)"
+    )
+    parser.add_argument(
+        "--body-seconds", type=float, default=limits.body_seconds, help="until its body came (%(default)s)"
+    )
+    parser.add_argument(
+        "--batch-records", type=int, default=limits.records, help="most records of one batch (%(default)s)"
+    )
+    parser.add_argument(
+        "--requests-per-second", type=float, default=REQUESTS_PER_SECOND, help="of one caller (%(default)s)"
+    )
+    parser.add_argument(
+        "--accounts",
+        type=int,
+        default=Limits().accounts,
+        help="different endpoints, jobs and spans of one service (%(default)s)",
+    )
+    parser.add_argument(
+        "--memory-mib", type=int, default=sizes.duckdb_bytes // MEBIBYTE, help="memory of the database (%(default)s)"
+    )
+    parser.add_argument("--threads", type=int, default=sizes.threads, help="threads of a query (%(default)s)")
+    parser.add_argument(
+        "--waiting-records",
+        type=int,
+        default=sizes.waiting_records,
+        help="most records that wait to be loaded (%(default)s)",
+    )
+    parser.add_argument(
+        "--budgets", type=Path, metavar="FILE", help="TOML of budgets that the dashboard shows, each with its service"
+    )
     _add_retention(parser)
     add_cluster(parser)
     parser.set_defaults(run=_serve)

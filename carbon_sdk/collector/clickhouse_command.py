@@ -18,12 +18,14 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
         "--clickhouse",
         action="append",
         metavar="URL[,URL]",
-        help="keep records in ClickHouse instead of the folder: one shard, its replicas with commas; may be repeated",
+        help="records are in ClickHouse, not in the folder: one shard, its replicas with commas; may be repeated",
     )
-    parser.add_argument("--clickhouse-database", default=DATABASE, help="its database")
-    parser.add_argument("--clickhouse-user", default=USER, help="its user")
-    parser.add_argument("--clickhouse-password-file", type=Path, help="file that holds the password, mode 0600")
-    parser.add_argument("--clickhouse-ca", help="PEM file of the authorities to trust for https")
+    parser.add_argument("--clickhouse-database", default=DATABASE, metavar="NAME", help="its database (%(default)s)")
+    parser.add_argument("--clickhouse-user", default=USER, metavar="NAME", help="its user (%(default)s)")
+    parser.add_argument(
+        "--clickhouse-password-file", type=Path, metavar="FILE", help="file that holds the password, mode 0600"
+    )
+    parser.add_argument("--clickhouse-ca", metavar="FILE", help="PEM file of the authorities to trust for https")
     parser.add_argument(
         "--clickhouse-replicated", action="store_true", help="tables are replicated by ClickHouse; needs its Keeper"
     )
@@ -94,10 +96,10 @@ def copy(arguments: argparse.Namespace) -> int:
         raise StoreError("write --from duckdb:FILE, a file that is there, and the shards with --clickhouse")
     totals = asyncio.run(clickhouse_copy.copy(Path(name), cluster, log_to_stderr()))
     for one in totals:
-        here, there = one.records
+        (in_file, in_cluster), joules = one.records, one.energy_joules
         told = "the same" if one.same else "not the same: another history of this project is there, or it still grows"
         sys.stdout.write(
-            f"{one.project}: {here} records and {one.energy_joules[0]:.6g} J there; here {there} records and "
-            f"{one.energy_joules[1]:.6g} J: {told}\n"
+            f"{one.project}: {in_file} records and {joules[0]:.6g} J in the file, {in_cluster} records and "
+            f"{joules[1]:.6g} J in ClickHouse: {told}\n"
         )
     return 0 if all(one.same for one in totals) else 2

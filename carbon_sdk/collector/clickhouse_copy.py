@@ -29,15 +29,19 @@ from carbon_sdk.emission import MACHINE_KINDS
 _ROWS = 50_000
 _SUMS = tuple(one.name for one in PROCESS_MEASURES if one.name != "records")
 _CHOSEN = tuple(one.name for one in MACHINE_MEASURES)
+_ACCOUNT = ", ".join(f"a.{name}" for name in ACCOUNT)
+_PROVENANCE = ", ".join(f'p."{name}"' for name in PROVENANCE)
+_SUMMED = ", ".join(f"sum({name})" for name in _SUMS)
+_ACCOUNT_END = 2 + len(ACCOUNT)  # of a row's columns: project and slot come first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Total:
-    """What of a project stands here and there.
+    """What of a project stands in the file and in ClickHouse.
 
     Args:
         project: Its name.
-        records: Records in the source, and in ClickHouse.
+        records: Records in the file, and in ClickHouse.
         energy_joules: Joules likewise.
     """
 
@@ -48,8 +52,8 @@ class Total:
     @property
     def same(self) -> bool:
         """Both agree."""
-        here, there = self.energy_joules
-        return self.records[0] == self.records[1] and abs(here - there) <= 1e-9 * max(abs(here), 1.0)
+        in_file, in_cluster = self.energy_joules
+        return self.records[0] == self.records[1] and abs(in_file - in_cluster) <= 1e-9 * max(abs(in_file), 1.0)
 
 
 async def copy(file: Path, cluster: Cluster, log: Callable[..., object]) -> list[Total]:
@@ -86,25 +90,41 @@ def _name(file: Path) -> str:
 
 
 async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard], before: int) -> None:
-    """What is older than the single records."""
-    account = ", ".join(f"a.{name}" for name in ACCOUNT)
-    provenance = ", ".join(f'p."{name}"' for name in PROVENANCE)
-    sums = ", ".join(f"sum({name})" for name in _SUMS)
-    whole = source.execute(
-        f"select a.project, slot, {account}, {provenance}, sum(records), {sums} from rollup join accounts a "
+    """What is older than the single records: one row of a sum for each slot and key."""
+    await _copy_accounts(source, shards, before)
+    await _copy_services(source, shards, before)
+    await _copy_units(source, shards, before)
+    await _copy_machines(source, shards, before)
+    for shard in shards:
+        await clickhouse_upkeep.roll_days(shard, (), 0, before)
+        await clickhouse_schema.note(shard, {"coarse_until": get_meta(source, "coarse_until")})
+
+
+async def _copy_accounts(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard], before: int) -> None:
+    rows = source.execute(
+        f"select a.project, slot, {_ACCOUNT}, {_PROVENANCE}, sum(records), {_SUMMED} from rollup join accounts a "
         "using (account_id) join provenances p using (provenance_id) where slot < ? group by all order by slot",
         [before],
     )
-    ends = 2 + len(ACCOUNT), 2 + len(ACCOUNT) + len(PROVENANCE)
+    end = _ACCOUNT_END
     await _insert(
         shards,
         "rollup",
         ("project", "slot", "account", *ACCOUNT, "provenance", *PROVENANCE, "records", *_SUMS),
-        whole,
-        lambda row: (*row[:2], _hash(row, 2, ends[0]), *row[2 : ends[0]], _hash(row, *ends), *row[ends[0] :]),
+        rows,
+        lambda row: (
+            *row[:2],
+            _hash(row, 2, end),
+            *row[2:end],
+            _hash(row, end, end + len(PROVENANCE)),
+            *row[end:],
+        ),
     )
-    services = source.execute(
-        f"select s.project, slot, service, kind, {provenance}, sum(records), {sums} from service_rollup s "
+
+
+async def _copy_services(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard], before: int) -> None:
+    rows = source.execute(
+        f"select s.project, slot, service, kind, {_PROVENANCE}, sum(records), {_SUMMED} from service_rollup s "
         "join provenances p using (provenance_id) where slot < ? group by all order by slot",
         [before],
     )
@@ -112,11 +132,14 @@ async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard],
         shards,
         "service_rollup",
         ("project", "slot", "service", "kind", "provenance", *PROVENANCE, "records", *_SUMS),
-        services,
+        rows,
         lambda row: (*row[:4], _hash(row, 4, 4 + len(PROVENANCE)), *row[4:]),
     )
-    counted = source.execute(
-        f"select a.project, slot, {account}, unit, sum(amount) from unit_rollup join accounts a using (account_id) "
+
+
+async def _copy_units(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard], before: int) -> None:
+    rows = source.execute(
+        f"select a.project, slot, {_ACCOUNT}, unit, sum(amount) from unit_rollup join accounts a using (account_id) "
         "where slot < ? group by all order by slot",
         [before],
     )
@@ -124,11 +147,14 @@ async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard],
         shards,
         "unit_rollup",
         ("project", "slot", "account", *ACCOUNT, "unit", "amount", "records"),
-        counted,
-        lambda row: (*row[:2], _hash(row, 2, ends[0]), *row[2:], 1),
+        rows,
+        lambda row: (*row[:2], _hash(row, 2, _ACCOUNT_END), *row[2:], 1),
     )
-    chosen = source.execute(
-        f"select m.project, slot, machine, kind, domain, {provenance}, "
+
+
+async def _copy_machines(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard], before: int) -> None:
+    rows = source.execute(
+        f"select m.project, slot, machine, kind, domain, {_PROVENANCE}, "
         f"{', '.join(f'sum({name})' for name in _CHOSEN)} from machine_rollup join machines m using (machine_id) "
         "join provenances p using (provenance_id) where slot < ? group by all order by slot",
         [before],
@@ -137,12 +163,9 @@ async def _copy_sums(source: duckdb.DuckDBPyConnection, shards: Sequence[Shard],
         shards,
         "machine_rollup",
         ("project", "slot", "machine", "kind", "domain", "provenance", *PROVENANCE, *_CHOSEN, "version"),
-        chosen,
+        rows,
         lambda row: (*row[:5], _hash(row, 5, 5 + len(PROVENANCE)), *row[5:], 1),
     )
-    for shard in shards:
-        await clickhouse_upkeep.roll_days(shard, (), 0, before)
-        await clickhouse_schema.note(shard, {"coarse_until": get_meta(source, "coarse_until")})
 
 
 def _hash(row: Sequence[Any], start: int, end: int) -> int:

@@ -333,7 +333,10 @@ async def test_a_history_is_copied_once_however_often_and_the_totals_agree(
     given = ["copy", "--from", f"duckdb:{source.folder / FILE}", *words(cluster, tmp_path)]
     for _ in range(2):
         assert await asyncio.to_thread(main, given) == 0
-    assert "default: 5 records and 7.5 J there; here 5 records and 7.5 J: the same" in capsys.readouterr().out
+    assert (
+        "default: 5 records and 7.5 J in the file, 5 records and 7.5 J in ClickHouse: the same"
+        in capsys.readouterr().out
+    )
     async with clickhouse_engine(tmp_path / "data", cluster).inside() as collector:
         after = {name: (await collector.ask(f"/v1/reports/{name}", **asked))["rows"] for name in names}
         cut = await collector.client.get("/v1/reports/totals", params={**asked, "from": "2020-01-01T05:00:00Z"})

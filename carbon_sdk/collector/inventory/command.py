@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tz", default="UTC", help="whose days: Europe/Berlin (UTC)")
     parser.add_argument("--format", choices=FORMATS, default="html", help="of the file (html)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write it (stdout)")
-    parser.add_argument("--project", default=OPEN_PROJECT, help="whose records (default)")
+    parser.add_argument("--project", default=OPEN_PROJECT, help="the project whose records (%(default)s)")
     add_folder(parser)
     parser.add_argument("--operator", choices=("own", "cloud"), help="who runs the machines: decides the scopes")
     parser.add_argument("--supplier-g-per-kwh", type=float, metavar="G", help="a supplier's factor: market-based too")
