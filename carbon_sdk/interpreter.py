@@ -14,6 +14,8 @@ def unsupported() -> str | None:
         return "Python without its global lock (a free-threaded build) is not supported yet"
     if _number() != 0:
         return "a sub-interpreter is not supported yet: only the main one of a process can be measured"
+    if sys.is_finalizing():  # a thread that starts now waits for ever before Python 3.12
+        return "the interpreter is ending"
     return None
 
 

@@ -82,12 +82,10 @@ def track(name: Any, /, *, kind: AccountKind = "worker", gpu: bool = False) -> A
         TypeError: What is given is neither a name nor a function.
         ValueError: There is no such kind of span.
     """
-    if callable(name):
+    if callable(name) or isinstance(name, classmethod | property | functools.cached_property):
         inner = name.func if isinstance(name, functools.partial) else name
         shown: str = getattr(inner, "__qualname__", type(inner).__qualname__)
         return Track(shown, source=_source, begun=_begun)(name)
-    if isinstance(name, classmethod | staticmethod):
-        raise TypeError(f"track() is given a {type(name).__name__}: write @{type(name).__name__} above @track")
     if not isinstance(name, str):
         raise TypeError(f"track() takes a name or a function, not {type(name).__name__}: give str({name!r:.40})")
     if kind not in KINDS:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import types
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import ExitStack, aclosing
@@ -304,10 +305,44 @@ async def test_what_is_no_name_no_function_and_no_kind_is_refused_with_the_remed
     """When the code is written, not in production."""
     with pytest.raises(TypeError, match=r"not int: give str\(5\)"):
         track(5)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match="write @classmethod above @track"):
-        track(classmethod(print))  # type: ignore[call-overload]
+    ways: list[Any] = [track, track("job")]
+    wraps: list[Any] = [classmethod, staticmethod, property, functools.cached_property]
+    for wrap in wraps:
+        for decorate in ways:
+            with pytest.raises(TypeError, match=f"write @{wrap.__name__} above @track"):
+                decorate(wrap(print))
+    for decorate in ways:
+        with pytest.raises(TypeError, match="the class Path: put @track on its methods"):
+            decorate(Path)
+    with pytest.raises(TypeError, match="decorates functions, not list"):
+        track("job")([])  # type: ignore[type-var]
     with pytest.raises(ValueError, match="no kind 'idle': give one of worker, request"):
         track("job", kind="idle")  # type: ignore[call-overload]
+
+
+async def test_an_object_whose_call_is_awaited_is_measured_until_it_has_returned() -> None:
+    """And so is a generator that `types.coroutine` made one to await."""
+
+    class Job:
+        async def __call__(self) -> int:
+            await asyncio.sleep(0)
+            burn(0.02)
+            return 7
+
+    def generated() -> Generator[Any, Any, int]:
+        yield from asyncio.sleep(0).__await__()
+        burn(0.02)
+        return 8
+
+    old = track("old")(types.coroutine(generated))
+
+    sink = RecordingSink()
+    async with measured(sink):
+        assert await track("job")(Job())() == 7
+        assert await old() == 8
+
+    cpu = {record.name: record.cpu_seconds or 0.0 for record in sink.emissions if record.kind == "worker"}
+    assert min(cpu["job"], cpu["old"]) >= 0.02
 
 
 async def test_functions_of_every_kind_can_be_tracked() -> None:

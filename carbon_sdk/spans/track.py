@@ -5,6 +5,7 @@ import functools
 import inspect
 import sys
 import threading
+import types
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from contextlib import ContextDecorator
 from types import FrameType, TracebackType
@@ -76,13 +77,20 @@ class Track(ContextDecorator):
         return Opening(self.name, self._source(), self._kind, gpu=self._gpu)
 
     def __call__(self, function: Function) -> Function:
-        """The function, each call of it a span."""
+        """The function, each call of it a span.
+
+        Raises:
+            TypeError: It is no function: a class, a property, a `classmethod`.
+        """
+        _refuse_what_is_no_function(function)
         if inspect.isasyncgenfunction(function):
             wrapper: Callable[..., Any] = self._async_generator(function)
-        elif inspect.iscoroutinefunction(function):
+        elif inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__):
             wrapper = self._coroutine(function)
         elif inspect.isgeneratorfunction(function):
             wrapper = self._generator(function)
+            if _is_awaited(function):
+                wrapper = types.coroutine(wrapper)
         else:
             wrapper = self._plain(function)
         return cast(Function, functools.wraps(function)(wrapper))
@@ -171,6 +179,22 @@ class Track(ContextDecorator):
                 opened.close("failed" if failed else "done")
 
         return call
+
+
+def _refuse_what_is_no_function(given: Any) -> None:
+    if isinstance(given, classmethod | staticmethod | property | functools.cached_property):
+        kind = type(given).__name__
+        raise TypeError(f"track() is given a {kind}: write @{kind} above @track")
+    if isinstance(given, type):
+        raise TypeError(f"track() is given the class {given.__name__}: put @track on its methods")
+    if not callable(given):
+        raise TypeError(f"track() decorates functions, not {type(given).__name__}")
+
+
+def _is_awaited(generator_function: Any) -> bool:
+    """By the decorator `types.coroutine`."""
+    code = getattr(inspect.unwrap(generator_function), "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
 
 
 def _who_runs() -> object:

@@ -98,3 +98,26 @@ def test_a_sub_interpreter_says_so_and_runs_on() -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
     assert [line["fault"] for line in lines if line["event"] == "carbon.fault"] == ["start"]
     assert "sub-interpreter" in lines[0]["problem"]
+
+
+@pytest.mark.parametrize("before", ["pass", "with track('before'): pass"])
+def test_a_block_that_runs_while_the_interpreter_ends_does_not_hold_it_up(before: str) -> None:
+    """In a `__del__` of what lives until the very end, where no thread can start any more."""
+    code = textwrap.dedent(
+        f"""
+        from carbon_sdk import track
+
+        class Pool:
+            def __del__(self):
+                with track("close"):
+                    print("closed")
+
+        pool = Pool()
+        pool.itself = pool
+        {before}
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert (done.returncode, done.stdout) == (0, "closed\n"), done.stderr
+    assert "Traceback" not in done.stderr
