@@ -128,7 +128,7 @@ def tables_in(file: Path) -> Sequence[Mapping[str, Any]]:
     import tomllib  # noqa: PLC0415  # who has no such file does not wait for it
 
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
+        content = tomllib.loads(file.read_text(encoding="utf-8-sig"))  # Windows may begin it with a mark
     except OSError as exc:
         raise ValueError(f"{file} cannot be read: {exc.strerror}") from exc
     except ValueError as exc:  # no TOML, or no UTF-8

@@ -9,7 +9,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,8 +40,25 @@ def _text(name: str, value: Any) -> str:
     return text
 
 
-def _path(_name: str, value: Any) -> Path:
-    return Path(os.path.expanduser(str(value)))
+def _path(name: str, value: Any) -> Path:
+    text = os.path.expanduser(str(value).strip())
+    if not isinstance(value, str | os.PathLike) or not text or "\0" in text:
+        raise _refuse(name, f"{_shown(value)} is not a path", "Give the path of a file or folder")
+    if text.startswith("~"):
+        raise _refuse(name, f"no home is known for {_shown(value)}", "Give a path from / on")
+    return Path(text)
+
+
+def _parts(name: str, value: Any) -> tuple[str, ...]:
+    """The texts of a list, or of one text with commas; blank ones are left out. What is refused is not shown."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Iterable) or isinstance(parts, bytes | Mapping):
+        raise _refuse(name, f"it is {type(value).__name__}, and no list", "Give a list of texts, or one with commas")
+    parts = tuple(parts)
+    strange = next((part for part in parts if not isinstance(part, str)), "")
+    if strange != "":
+        raise _refuse(name, f"it holds {type(strange).__name__}", "Give a list of texts, or one with commas")
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _file(name: str, value: Any) -> Path:
@@ -66,7 +83,7 @@ def _number(low: float, high: float, unit: str) -> Check:
     def check(name: str, value: Any) -> float:
         try:
             number = float(value)
-        except (TypeError, ValueError) as exc:
+        except (TypeError, ValueError, OverflowError) as exc:
             hint = ", with a point, not a comma" if "," in str(value) else ""
             raise _refuse(
                 name, f"{_shown(value)} is not a number", f"Give {unit} from {low:g} to {high:g}{hint}"
@@ -103,8 +120,7 @@ def _one_of(*allowed: str) -> Check:
 
 
 def _names(name: str, value: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    names = tuple(part.strip().lower().replace("-", "_") for part in parts if part.strip())
+    names = tuple(part.lower().replace("-", "_") for part in _parts(name, value))
     for one in names:
         if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", one):
             raise _refuse(name, f"{_shown(one)} is not a name", "Give names in order, separated by commas")
@@ -112,8 +128,7 @@ def _names(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _hosts(name: str, value: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    hosts = tuple(part.strip().lower() for part in parts if part.strip())
+    hosts = tuple(part.lower() for part in _parts(name, value))
     for host in hosts:
         if not re.fullmatch(r"\.?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", host):
             raise _refuse(
@@ -123,8 +138,7 @@ def _hosts(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _queues(name: str, value: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    queues = tuple(part.strip() for part in parts if part.strip())
+    queues = _parts(name, value)
     for queue in queues:
         if len(queue) > 200 or not queue.isprintable() or ("*" in queue and queue != "*"):
             raise _refuse(name, f"{_shown(queue)} is not a queue", "Give names of queues: mail,images; or * for all")
@@ -132,8 +146,7 @@ def _queues(name: str, value: Any) -> tuple[str, ...]:
 
 
 def _secrets(name: str, value: Any) -> tuple[str, ...]:
-    parts = value.split(",") if isinstance(value, str) else value
-    secrets = tuple(part.strip() for part in parts if part.strip())
+    secrets = _parts(name, value)
     if any(len(secret) < 16 for secret in secrets) or len(secrets) > 2:
         raise _refuse(name, "a secret is too short, or there are more than two", "Give one or two of 16 characters")
     return secrets
@@ -325,11 +338,16 @@ class Settings:
 
     @property
     def state_folder(self) -> Path:
-        """Where state is kept: `state_dir`, else `carbon_sdk` in XDG's folder for state."""
+        """Where state is kept: `state_dir`, else `carbon_sdk` in XDG's folder for state.
+
+        A user without a home has `/`, as in a container.
+        """
         if self.state_dir is not None:
             return self.state_dir
-        home = self.source.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-        return Path(home) / "carbon_sdk"
+        folder = Path(self.source.get("XDG_STATE_HOME", ""))
+        if not folder.is_absolute():  # which the specification ignores
+            folder = Path("/", os.path.expanduser("~").lstrip("~"), ".local", "state")
+        return folder / "carbon_sdk"
 
 
 def from_environment(
@@ -351,7 +369,7 @@ def from_environment(
     """
     environ = environment() if environ is None else environ
     values: dict[str, Any] = {}
-    strict = arguments.get("strict", environ.get(f"{PREFIX}STRICT", "")) not in (False, "", "0", "false")
+    strict = _is_strict(arguments.get("strict", environ.get(f"{PREFIX}STRICT", "")))
 
     def failed(error: SettingsError) -> None:
         if strict or on_error is None:
@@ -380,6 +398,14 @@ def from_environment(
         failed(error)
         rest = {name: value for name, value in values.items() if name not in _TOGETHER}
         return Settings(**{**rest, "source": environ, **arguments})
+
+
+def _is_strict(value: Any) -> bool:
+    """One that cannot be read is not: what is told of it is told as of any other."""
+    try:
+        return _truth("strict", value)
+    except SettingsError:
+        return False
 
 
 def unknown_variables(environ: Mapping[str, str], plugins: Collection[str]) -> list[str]:

@@ -187,11 +187,12 @@ def test_periods_follow_one_another_without_a_gap(moment: datetime, per: Per) ->
     assert period_of(per, end - timedelta(microseconds=1)) == (start, end)
 
 
-def test_budgets_come_from_a_file_or_from_code(tmp_path: Path) -> None:
-    """Each limit by its own key."""
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_budgets_come_from_a_file_or_from_code(mark: str, tmp_path: Path) -> None:
+    """Each limit by its own key; Windows may begin the file with a mark."""
     file = tmp_path / "budgets.toml"
     file.write_text(
-        '[[budget]]\nendpoint = "GET /a"\njoules_per_request = 0.5\n'
+        f'{mark}[[budget]]\nendpoint = "GET /a"\njoules_per_request = 0.5\n'
         '[[budget]]\nname = "all of it"\ngrams_per_month = 40\n'
     )
 

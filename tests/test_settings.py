@@ -1,6 +1,10 @@
 """Settings: arguments, then environment, then defaults; bad ones named with their remedy."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
@@ -40,6 +44,8 @@ def test_arguments_stand_above_the_environment() -> None:
         ("HTTP_TIMEOUT_SECONDS", "0", "0.1 to 60"),
         ("HTTP_PROXY", "proxy:3128", "http://proxy.example.org:3128"),
         ("HTTP_CA_FILE", "/nowhere/ca.pem", "there is no file"),
+        ("STATE_DIR", " ", "not a path"),
+        ("STATE_DIR", "~nobody-of-this-name/state", "no home is known"),
     ],
 )
 def test_a_bad_value_names_the_setting_and_the_remedy(name: str, text: str, says: str) -> None:
@@ -49,6 +55,64 @@ def test_a_bad_value_names_the_setting_and_the_remedy(name: str, text: str, says
 
     assert f"CARBON_SDK_{name}" in str(caught.value)
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["0", " 0 ", "no", "off", "False", "FALSE", "perhaps"])
+def test_only_a_yes_is_strict(text: str) -> None:
+    """However a no is written; what is neither is told like any bad variable."""
+    told: list[SettingsError] = []
+
+    from_environment({"CARBON_SDK_PUE": "x", "CARBON_SDK_STRICT": text}, on_error=told.append)
+
+    assert "CARBON_SDK_PUE (pue)" in [error.setting for error in told]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sinks", 5),
+        ("sinks", [5]),
+        ("provider", ["file", None]),
+        ("propagate_to", {"a": 1}),
+        ("propagate_to_queues", b"mail"),
+        ("baggage_secrets", [b"a secret of bytes"]),
+        pytest.param("pue", 10**400, id="a number beyond floats"),
+        ("state_dir", 5),
+        ("state_dir", "a\0b"),
+    ],
+)
+def test_a_value_of_another_type_names_the_setting(name: str, value: Any) -> None:
+    """In code, too, no error of Python's own comes out; a secret is not shown."""
+    with pytest.raises(SettingsError, match=f"CARBON_SDK_{name.upper()} ") as caught:
+        Settings(**{name: value})
+
+    assert "a secret of bytes" not in str(caught.value)
+
+
+@pytest.mark.parametrize("home", ["/home/ada", "/", "", None])
+@pytest.mark.parametrize("xdg", ["", "relative/state"])
+def test_state_never_lands_where_the_program_happens_to_run(
+    home: str | None, xdg: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither without a home, nor by a relative XDG folder, which its specification ignores."""
+    monkeypatch.delenv("HOME") if home is None else monkeypatch.setenv("HOME", home)
+
+    folder = Settings(source={"XDG_STATE_HOME": xdg}).state_folder
+
+    assert folder.is_absolute()
+    assert folder.is_relative_to(home or "/")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user whom nobody knows")
+def test_a_user_whom_nobody_knows_has_the_root_as_home() -> None:
+    """As in a container that runs under any number; a folder called `~` is made nowhere."""
+    code = (
+        "import os, pwd; from carbon_sdk.settings import Settings; os.environ.pop('HOME', None); os.setuid(54321); "
+        "print(Settings().state_folder)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "/.local/state/carbon_sdk"
 
 
 def test_without_strict_a_bad_variable_is_told_and_left_at_its_default() -> None:
