@@ -233,7 +233,7 @@ class Settings:
         intensity_cache: Folder of an intensity cache shared by the workers of this host; none when absent.
         http_timeout_seconds: Deadline of one request to a provider or a collector, all of it.
         http_proxy: Proxy by which providers are asked, `http://proxy:3128`; it may hold user and password.
-        http_ca_file: PEM file of the authorities to trust there, instead of the bundled ones.
+        http_ca_file: PEM file of the authorities to trust at providers and the collector, instead of the bundled ones.
         pue: Power usage effectiveness of the data centre, 1 to 3; the cloud's own figure when absent, else 1.0.
         wall_factor: From measured domains to the wall, 1 to 5; not applied when absent.
         operator: Who runs the machine: `own` or `cloud`; decides the scope in reports.
