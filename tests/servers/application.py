@@ -11,7 +11,8 @@ from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 from starlette.background import BackgroundTask
 
 from carbon_sdk import CarbonMiddleware
-from carbon_sdk.integrations.asgi import Receive, Scope, Send
+from carbon_sdk.integrations.asgi import Receive
+from carbon_sdk.integrations.asgi_request import Scope, Send
 
 BURN_SECONDS = 0.02
 

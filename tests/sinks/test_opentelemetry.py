@@ -20,7 +20,8 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExpor
 from opentelemetry.sdk.resources import Resource
 
 from carbon_sdk import Carbon, CarbonMiddleware
-from carbon_sdk.integrations.asgi import Receive, Scope, Send
+from carbon_sdk.integrations.asgi import Receive
+from carbon_sdk.integrations.asgi_request import Scope, Send
 from carbon_sdk.sinks.opentelemetry import OpenTelemetrySink
 from carbon_sdk.testing import FakeMeter, FixedIntensity
 from tests.sinks.totals import standing, total, totals
