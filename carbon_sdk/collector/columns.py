@@ -52,8 +52,6 @@ PROVENANCE: tuple[str, ...] = (
     "schema",
 )
 """How it is known."""
-IDENTITY: tuple[str, ...] = ("instance", "machine")
-"""Who reports."""
 TIMES: tuple[str, ...] = ("window_start", "window_end", "intensity_observed_at", "intensity_valid_until")
 """Kept as microseconds since 1970-01-01T00:00Z."""
 COUNTS: tuple[str, ...] = ("sequence", "requests", "errors", "timeouts", "cancelled", "retries")
@@ -92,9 +90,6 @@ LARGEST_COUNT = 10**12
 
 HINTS: Mapping[str, Any] = get_type_hints(Emission)
 KINDS: tuple[str, ...] = get_args(HINTS["kind"])
-_METHODS = next(part for part in get_args(HINTS["energy_method"]) if part is not type(None))
-ENERGY_METHODS: tuple[str, ...] = get_args(_METHODS)
-"""How joules were known, best first."""
 
 _Text = Annotated[str, msgspec.Meta(max_length=MAXIMUM_TEXT)]
 _Sequence = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]

@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from carbon_sdk import __version__
+from carbon_sdk.emission import JOULES_PER_KWH
 from carbon_sdk.integrations import codecarbon_arguments
 from carbon_sdk.integrations.codecarbon_arguments import Arguments
 from carbon_sdk.integrations.codecarbon_data import (
@@ -23,7 +24,6 @@ from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.intensity import Intensity, Place
 from carbon_sdk.stretch import Cost, Stretch
 
-JOULES_PER_KWH = 3.6e6
 GRAMS_PER_KILOGRAM = 1000.0
 VERSION = f"carbon-sdk {__version__}"
 

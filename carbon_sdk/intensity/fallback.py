@@ -142,7 +142,6 @@ class Fallback:
         self._links = [_Link(provider, tell, monotonic) for provider in providers]
         self._utcnow = utcnow
         self._fault = fault
-        self._answered_by: str | None = None
 
     @property
     def name(self) -> str:
@@ -158,17 +157,6 @@ class Fallback:
     def emission_scope(self) -> EmissionScope:
         """The first provider's scope."""
         return self._links[0].provider.emission_scope
-
-    @property
-    def answered_by(self) -> str | None:
-        """Which provider gave the last answer; None before the first."""
-        return self._answered_by
-
-    @property
-    def mixed(self) -> tuple[str, ...]:
-        """Names of the providers whose signal or scope differs from the first one's, for the start line."""
-        first = _kind(self._links[0].provider)
-        return tuple(link.provider.name for link in self._links if _kind(link.provider) != first)
 
     def state(self) -> tuple[LinkState, ...]:
         """Each link in order."""
@@ -202,7 +190,6 @@ class Fallback:
                 continue
             link.answered += 1
             link.well = value.quality != "stale"
-            self._answered_by = link.provider.name
             if not link.well:
                 until = value.valid_until.isoformat()
                 link.note("stale", f"{link.provider.name} does not answer; its value valid until {until} serves on")

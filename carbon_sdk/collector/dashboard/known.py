@@ -20,7 +20,6 @@ QUALITIES: Mapping[str, str] = {
     "static": "yearly average",
     "unknown": "unknown",
 }
-QUALITY_ORDER = tuple(QUALITIES)
 """From the best to the worst."""
 
 
