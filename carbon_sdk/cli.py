@@ -81,15 +81,15 @@ def _parser(command: str) -> argparse.ArgumentParser:
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, default=6.0, help="how long to send traffic (6)")
+    parser.add_argument("--seconds", type=_seconds, default=6.0, help="how long to send traffic (6)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--log", type=Path, default=Path("carbon.log"), help="file for the log lines (carbon.log)")
 
 
 def _quickstart(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seconds", type=float, help="how long to send traffic (until Ctrl-C)")
+    parser.add_argument("--seconds", type=_seconds, help="how long to send traffic (until Ctrl-C)")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
-    parser.add_argument("--port", type=int, default=8321, help="the collector's; 0 for any that is free (8321)")
+    parser.add_argument("--port", type=_port, default=8321, help="the collector's; 0 for any that is free (8321)")
 
 
 def _intensity(parser: argparse.ArgumentParser) -> None:
@@ -131,10 +131,19 @@ def _monitoring(parser: argparse.ArgumentParser) -> None:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0.1 <= seconds <= 86_400.0:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not seconds from 0.1 to 86400")
     return seconds
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
 
 
 _FILL: Mapping[str, Callable[[argparse.ArgumentParser], None]] = {

@@ -12,6 +12,7 @@ import textwrap
 import time
 import types
 import weakref
+import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import ExitStack, aclosing
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import carbon_sdk
 from carbon_sdk import Carbon, CarbonSDKError, SettingsError, Span, track
 from carbon_sdk.environment import environment
 from carbon_sdk.settings import Settings
@@ -343,6 +345,31 @@ async def test_an_object_whose_call_is_awaited_is_measured_until_it_has_returned
 
     cpu = {record.name: record.cpu_seconds or 0.0 for record in sink.emissions if record.kind == "worker"}
     assert min(cpu["job"], cpu["old"]) >= 0.02
+
+
+def test_a_program_whose_packages_lie_in_a_zip_is_measured(tmp_path: Path) -> None:
+    """As zipapp packs it: our tables are in the archive, too."""
+    root = pathlib.Path(carbon_sdk.__file__).parent
+    archive = tmp_path / "app.zip"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        for file in root.rglob("*"):
+            if file.suffix in (".py", ".csv"):
+                zipped.write(file, file.relative_to(root.parent))
+    code = "import carbon_sdk; print(carbon_sdk.__file__)\nwith carbon_sdk.track('job'): sum(range(10**6))"
+    variables = {
+        **environment(),
+        "PYTHONPATH": str(archive),
+        "CARBON_SDK_COUNTRY": "DE",
+        "CARBON_SDK_STATE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=variables, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+
+    assert done.stdout.startswith(str(archive))
+    assert [line for line in lines if line["event"] == "carbon.fault"] == []
+    assert [line["zone"] for line in lines if line.get("name") == "job"] == ["DE"]
 
 
 async def test_functions_of_every_kind_can_be_tracked() -> None:

@@ -185,6 +185,34 @@ def _listens(process: psutil.Process) -> bool:
     return any(one.status == psutil.CONN_LISTEN for one in process.net_connections())
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["quickstart", "--port", "99999"], "'99999' is not a port from 0 to 65535"),
+        (["quickstart", "--port", "-1"], "'-1' is not a port"),
+        (["quickstart", "--seconds", "nan"], "'nan' is not seconds from 0.1"),
+        (["demo", "--seconds", "-1"], "'-1' is not seconds"),
+        (["run", "--interval", "soon", "--", "true"], "'soon' is not seconds"),
+    ],
+)
+def test_a_number_that_cannot_be_used_is_refused_with_its_range(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At once, in a line that a person can act on."""
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+
+    assert ended.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+def test_the_collector_refuses_a_port_that_there_is_not(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """In one line, as one that is taken."""
+    assert main(["collector", "serve", "--port", "99999", "--data", str(tmp_path)]) != 0
+
+    assert "cannot listen on 127.0.0.1:99999: a port is 0 to 65535" in capsys.readouterr().err
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     """A newcomer sees what there is."""
     with pytest.raises(SystemExit) as ended:

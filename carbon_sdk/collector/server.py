@@ -232,11 +232,10 @@ def _listen(serving: Serving) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((serving.host, serving.port))
-    except OSError as exc:
+    except (OSError, OverflowError) as exc:  # of a port beyond 65535, an OverflowError
         listening.close()
-        raise StoreError(
-            f"cannot listen on {serving.host}:{serving.port}: {exc.strerror}; choose another --port"
-        ) from exc
+        problem = exc.strerror if isinstance(exc, OSError) else "a port is 0 to 65535"
+        raise StoreError(f"cannot listen on {serving.host}:{serving.port}: {problem}; choose another --port") from exc
     listening.set_inheritable(False)
     return listening
 

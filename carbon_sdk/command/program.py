@@ -221,7 +221,7 @@ def _spawn(words: Sequence[str], environment: Mapping[str, str], mask: set[int])
             if exc.errno != errno.ENOEXEC:
                 raise
             return spawn(["/bin/sh", *words])  # a script without its first line, as execvp(3) does
-    except FileNotFoundError as exc:
+    except (FileNotFoundError, ValueError) as exc:  # of an empty name, a ValueError
         raise ProgramError(f"{words[0]}: command not found", NOT_FOUND) from exc
     except OSError as exc:
         raise ProgramError(f"{words[0]}: {exc.strerror}", NOT_EXECUTABLE) from exc

@@ -193,8 +193,12 @@ class RequestOwner(Owner):
 def endpoint_of(scope: Scope) -> str | None:
     """Method and route template; None while the innermost route is not known."""
     route = scope.get("route")
-    if getattr(route, "routes", None):
+    routes = getattr(route, "routes", None)
+    if routes:
         return None
+    if routes is not None:  # a mount of what has no routes, as of static files: its path is in `root_path` already
+        prefix = _prefix(scope, "")
+        return f"{_method(scope)} {prefix}" if prefix else None
     path = scope.get("path_template") if route is None else getattr(route, "path", None)
     if not isinstance(path, str) or not path:
         return None

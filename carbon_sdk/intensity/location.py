@@ -12,14 +12,13 @@ import csv
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
-from typing import NamedTuple
+from pkgutil import get_data
+from typing import NamedTuple, cast
 
 from carbon_sdk.errors import SettingsError, nearest
 from carbon_sdk.intensity.intensity import Place
 from carbon_sdk.intensity.yearly_averages import WORLD
 
-_DATA = Path(__file__).with_name("data")
 AWS_MARKS = (
     "AWS_EXECUTION_ENV",
     "AWS_LAMBDA_FUNCTION_NAME",
@@ -232,5 +231,5 @@ def _zones() -> frozenset[str]:
 
 
 def _table(name: str) -> Iterator[Mapping[str, str]]:
-    text = _DATA.joinpath(name).read_text(encoding="utf-8")
+    text = cast(bytes, get_data("carbon_sdk.intensity", f"data/{name}")).decode()
     return iter(csv.DictReader(text.splitlines()))

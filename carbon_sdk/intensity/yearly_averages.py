@@ -9,12 +9,12 @@ import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pkgutil import get_data
+from typing import cast
 
 from carbon_sdk.intensity.intensity import EmissionScope, Intensity, Place, Signal
 
 WORLD = "WORLD"
-_TABLE = Path(__file__).with_name("data") / "yearly_averages.csv"
 
 
 def ancestry(zone: str | None) -> tuple[str, ...]:
@@ -68,7 +68,7 @@ class YearlyAverages:
 
 
 def _read_table() -> Mapping[str, Intensity]:
-    text = _TABLE.read_text(encoding="utf-8")
+    text = cast(bytes, get_data("carbon_sdk.intensity", "data/yearly_averages.csv")).decode()
     return {row["zone"]: _row(row) for row in csv.DictReader(text.splitlines())}
 
 

@@ -6,12 +6,11 @@ A table is read when something is looked up in it, and not kept: that happens on
 import csv
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NamedTuple
+from pkgutil import get_data
+from typing import NamedTuple, cast
 
 from carbon_sdk.meters.hardware import CPU
 
-_DATA = Path(__file__).with_name("data")
 _FIRST_WORD = re.compile(r"[A-Za-z]{3,}(?![A-Za-z?*{])")
 _GROUP = re.compile(r"\([^()]*\)")
 _NOISE = re.compile(
@@ -248,7 +247,7 @@ def _rows(table: str, *, holding: str = "") -> Iterator[dict[str, str]]:
 
     A row is a line: no cell has a line break in it.
     """
-    head, *lines = (_DATA / f"{table}.csv").read_text(encoding="utf-8").splitlines()
+    head, *lines = cast(bytes, get_data("carbon_sdk.meters", f"data/{table}.csv")).decode().splitlines()
     sought = holding.casefold()
     header = next(csv.reader([head]))
     for row in csv.reader(line for line in lines if sought in line.casefold()):

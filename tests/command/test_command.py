@@ -154,7 +154,7 @@ def test_a_program_that_a_signal_ended_ends_us_by_the_same(environment: dict[str
     assert f"ended by {signal.Signals(number).name}" in done.stderr
 
 
-@pytest.mark.parametrize(("words", "code"), [(["no-such-program"], 127), (["/etc/passwd"], 126), ([], 2)])
+@pytest.mark.parametrize(("words", "code"), [(["no-such-program"], 127), ([""], 127), (["/etc/passwd"], 126), ([], 2)])
 def test_what_cannot_be_run_ends_as_in_a_shell(environment: dict[str, str], words: list[str], code: int) -> None:
     """One line, no traceback."""
     done = run(environment, "--", *words)

@@ -3,16 +3,19 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
+from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from carbon_sdk import Carbon, CarbonMiddleware, track
 from carbon_sdk.cpu.clock import drive, nobody
@@ -232,9 +235,21 @@ async def test_what_a_mounts_parameters_held_is_in_no_name() -> None:
     assert records["GET /of/{customer}/in/{year}/list/{n}"].requests == 10
 
 
+async def test_a_mount_of_what_has_no_routes_is_named_once_and_without_its_parameters(tmp_path: Path) -> None:
+    """Static files, and any other ASGI application."""
+    (tmp_path / "a.css").write_text("")
+    outer = Starlette()
+    outer.mount("/static", StaticFiles(directory=tmp_path))
+    outer.mount("/of/{customer}/files", StaticFiles(directory=tmp_path))
+    paths = ["/static/a.css", "/static/missing.css", *(f"/of/ann{n}/files/a.css" for n in range(10))]
+    records = await visit(outer, *[("GET", f"/proxy{path}") for path in paths], root_path="/proxy")
+
+    assert records["GET /static"].requests == 2
+    assert records["GET /of/{customer}/files"].requests == 10
+
+
 async def test_starlette_routes_and_mounts_have_names_too() -> None:
     """Not only FastAPI's."""
-    from starlette.applications import Starlette
 
     async def hello(request: Request) -> Response:
         return Response("hello")
