@@ -226,4 +226,7 @@ def moment(source: str, name: str, text: str, *, naive_is_utc: bool = False) -> 
         if not naive_is_utc:
             raise IntensityError(source, f"{name} has no offset: {text[:40]!r}")
         value = value.replace(tzinfo=UTC)
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as exc:
+        raise IntensityError(source, f"{name} lies outside the years 1 to 9999: {text[:40]!r}") from exc

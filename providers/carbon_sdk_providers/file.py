@@ -177,6 +177,12 @@ class File:
         except UnicodeDecodeError as exc:
             raise IntensityError(self.name, f"{self._path} is not UTF-8") from exc
         rows = csv.DictReader(text.splitlines())
+        try:
+            yield from self._records(rows)
+        except csv.Error as exc:
+            raise IntensityError(self.name, f"{self._path} line {rows.line_num}: {exc}") from exc
+
+    def _records(self, rows: "csv.DictReader[str]") -> Iterator[Record]:
         for row in rows:
             path = f"{self._path} line {rows.line_num}: "
             fields: dict[str, Any] = {name: value for name, value in row.items() if name and value}

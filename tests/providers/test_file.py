@@ -70,6 +70,8 @@ async def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
         ("start,end,g_per_kwh\nnoon,,1\n", "line 2: start is no ISO 8601 time"),
         ("start,g_per_kwh\n2026-03-29T12:00Z,1\n", "end is missing"),
         ("start,end,g_per_kwh\n2026-03-29T12:00Z,2026-03-29T11:00Z,1\n", "is empty"),
+        ("start,end,g_per_kwh\n0001-01-01T00:00+14:00,2026-03-29T13:00Z,1\n", "line 2: start lies outside the years"),
+        (f"start,end,g_per_kwh\n2026-03-29T12:00Z,2026-03-29T13:00Z,{'1' * 200_000}\n", "line .: field larger than"),
         ("time;g\n1;2\n", "start is missing"),
         ("", "no row for DE"),
     ],
