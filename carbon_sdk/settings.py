@@ -6,185 +6,27 @@ NAME and are handed to it as they are: `CARBON_SDK_ELECTRICITY_MAPS_TOKEN` reach
 """
 
 import dataclasses
-import math
 import os
-import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from carbon_sdk.budgets import Budget, budgets_of
+from carbon_sdk import checks
+from carbon_sdk.budgets import Budget
+from carbon_sdk.checks import PREFIX, Check
 from carbon_sdk.environment import environment
 from carbon_sdk.errors import SettingsError, nearest
 from carbon_sdk.meters.meter import IdlePolicy
 
-PREFIX = "CARBON_SDK_"
-
 Operator = Literal["own", "cloud"]
-Check = Callable[[str, Any], Any]
-
-
-def _refuse(name: str, problem: str, remedy: str) -> SettingsError:
-    return SettingsError(f"{PREFIX}{name.upper()} ({name})", problem, remedy)
-
-
-def _shown(value: object) -> str:
-    return repr(str(value)[:60])
-
-
-def _text(name: str, value: Any) -> str:
-    text = str(value).strip()
-    if not text or len(text) > 200 or not text.isprintable():
-        raise _refuse(name, f"{_shown(value)} is not a name", "Give 1 to 200 printable characters")
-    return text
-
-
-def _path(name: str, value: Any) -> Path:
-    text = os.path.expanduser(str(value).strip())
-    if not isinstance(value, str | os.PathLike) or not text or "\0" in text:
-        raise _refuse(name, f"{_shown(value)} is not a path", "Give the path of a file or folder")
-    if text.startswith("~"):
-        raise _refuse(name, f"no home is known for {_shown(value)}", "Give a path from / on")
-    return Path(text)
-
-
-def _parts(name: str, value: Any) -> tuple[str, ...]:
-    """The texts of a list, or of one text with commas; blank ones are left out. What is refused is not shown."""
-    parts = value.split(",") if isinstance(value, str) else value
-    if not isinstance(parts, Iterable) or isinstance(parts, bytes | Mapping):
-        raise _refuse(name, f"it is {type(value).__name__}, and no list", "Give a list of texts, or one with commas")
-    parts = tuple(parts)
-    strange = next((part for part in parts if not isinstance(part, str)), "")
-    if strange != "":
-        raise _refuse(name, f"it holds {type(strange).__name__}", "Give a list of texts, or one with commas")
-    return tuple(part.strip() for part in parts if part.strip())
-
-
-def _file(name: str, value: Any) -> Path:
-    path = _path(name, value)
-    if not path.is_file():
-        raise _refuse(name, f"there is no file {_shown(path)}", "Give the path of a file that can be read")
-    return path
-
-
-def _truth(name: str, value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("1", "true", "yes", "on"):
-        return True
-    if text in ("", "0", "false", "no", "off"):
-        return False
-    raise _refuse(name, f"{_shown(value)} is neither true nor false", "Write 1 or 0")
-
-
-def _number(low: float, high: float, unit: str) -> Check:
-    def check(name: str, value: Any) -> float:
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError) as exc:
-            hint = ", with a point, not a comma" if "," in str(value) else ""
-            raise _refuse(
-                name, f"{_shown(value)} is not a number", f"Give {unit} from {low:g} to {high:g}{hint}"
-            ) from exc
-        if isinstance(value, bool) or not math.isfinite(number) or not low <= number <= high:
-            raise _refuse(name, f"{_shown(value)} is out of range", f"Give {unit} from {low:g} to {high:g}")
-        return number
-
-    return check
-
-
-def _whole(low: int, high: int, unit: str) -> Check:
-    number = _number(low, high, unit)
-
-    def check(name: str, value: Any) -> int:
-        result = number(name, value)
-        if result != int(result):
-            raise _refuse(name, f"{_shown(value)} is not a whole number", f"Give {unit} from {low} to {high}")
-        return int(result)
-
-    return check
-
-
-def _one_of(*allowed: str) -> Check:
-    def check(name: str, value: Any) -> str:
-        text = str(value).strip().lower()
-        if text not in allowed:
-            near = nearest(text, allowed, most=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise _refuse(name, f"{_shown(value)} is not known", f"Choose one of {', '.join(allowed)}{hint}")
-        return text
-
-    return check
-
-
-def _names(name: str, value: Any) -> tuple[str, ...]:
-    names = tuple(part.lower().replace("-", "_") for part in _parts(name, value))
-    for one in names:
-        if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", one):
-            raise _refuse(name, f"{_shown(one)} is not a name", "Give names in order, separated by commas")
-    return names
-
-
-def _hosts(name: str, value: Any) -> tuple[str, ...]:
-    hosts = tuple(part.lower() for part in _parts(name, value))
-    for host in hosts:
-        if not re.fullmatch(r"\.?[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", host):
-            raise _refuse(
-                name, f"{_shown(host)} is not a host", "Give hosts without scheme or port: cart.internal,.svc.local"
-            )
-    return hosts
-
-
-def _queues(name: str, value: Any) -> tuple[str, ...]:
-    queues = _parts(name, value)
-    for queue in queues:
-        if len(queue) > 200 or not queue.isprintable() or ("*" in queue and queue != "*"):
-            raise _refuse(name, f"{_shown(queue)} is not a queue", "Give names of queues: mail,images; or * for all")
-    return queues
-
-
-def _secrets(name: str, value: Any) -> tuple[str, ...]:
-    secrets = _parts(name, value)
-    if any(len(secret) < 16 for secret in secrets) or len(secrets) > 2:
-        raise _refuse(name, "a secret is too short, or there are more than two", "Give one or two of 16 characters")
-    return secrets
-
-
-def _zone(name: str, value: Any) -> str:
-    text = str(value).strip()
-    if not re.fullmatch(r"[A-Za-z0-9]{2,8}(-[A-Za-z0-9]{1,8}){0,3}", text):
-        raise _refuse(name, f"{_shown(value)} is not a zone key", "Write it as Electricity Maps does, DE or DK-DK1")
-    return text.upper()
-
-
-def _budgets(name: str, value: Any) -> tuple[Budget, ...]:
-    try:
-        return budgets_of(value)
-    except ValueError as exc:
-        raise _refuse(name, str(exc), "Name a TOML file, or give a list of tables as it would hold") from exc
-
-
-def _address(name: str, value: Any) -> str:
-    text = str(value).strip()
-    if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s#@]*)?", text):
-        raise _refuse(name, "it is not an http address", "Write it as http://10.0.0.7:9100, without a password")
-    return text
-
-
-def _proxy(name: str, value: Any) -> str:
-    text = str(value).strip()
-    if not re.fullmatch(r"https?://([^\s/@]+@)?[^\s/@:]+(:\d{1,5})?/?", text):
-        raise _refuse(name, "it is not the address of a proxy", "Write it as http://proxy.example.org:3128")
-    return text
 
 
 def _setting(check: Check, default: Any = None, *, secret: bool = False) -> Any:
     return field(default=default, metadata={"check": check}, repr=not secret)
 
 
-_SHARE = _number(0, 1, "a share")
+_SHARE = checks.number(0, 1, "a share")
 _TOGETHER = {
     "latitude",
     "longitude",
@@ -252,51 +94,51 @@ class Settings:
         source: Where the raw options of providers and sinks come from.
     """
 
-    service: str | None = _setting(_text)
-    release: str | None = _setting(_text)
-    disabled: bool = _setting(_truth, False)
-    strict: bool = _setting(_truth, False)
-    sample_interval_seconds: float = _setting(_number(0.1, 60, "seconds"), 1.0)
-    emit_interval_seconds: float = _setting(_number(1, 3600, "seconds"), 60.0)
-    first_record_seconds: float = _setting(_number(0.1, 3600, "seconds"), 10.0)
-    meter: str = _setting(_text, "auto")
-    exporter_url: str | None = _setting(_address)
-    gpu: str = _setting(_one_of("auto", "on", "off"), "auto")
-    psys: bool = _setting(_truth, False)
-    sysfs_root: Path = _setting(_path, Path("/sys"))
-    procfs_root: Path = _setting(_path, Path("/proc"))
-    idle_watts: float | None = _setting(_number(0, 10_000, "watts"))
-    idle_policy: IdlePolicy = _setting(_one_of("none", "by_cpu", "reserved"), "none")
+    service: str | None = _setting(checks.text)
+    release: str | None = _setting(checks.text)
+    disabled: bool = _setting(checks.truth, False)
+    strict: bool = _setting(checks.truth, False)
+    sample_interval_seconds: float = _setting(checks.number(0.1, 60, "seconds"), 1.0)
+    emit_interval_seconds: float = _setting(checks.number(1, 3600, "seconds"), 60.0)
+    first_record_seconds: float = _setting(checks.number(0.1, 3600, "seconds"), 10.0)
+    meter: str = _setting(checks.text, "auto")
+    exporter_url: str | None = _setting(checks.address)
+    gpu: str = _setting(checks.one_of("auto", "on", "off"), "auto")
+    psys: bool = _setting(checks.truth, False)
+    sysfs_root: Path = _setting(checks.path, Path("/sys"))
+    procfs_root: Path = _setting(checks.path, Path("/proc"))
+    idle_watts: float | None = _setting(checks.number(0, 10_000, "watts"))
+    idle_policy: IdlePolicy = _setting(checks.one_of("none", "by_cpu", "reserved"), "none")
     reserved_share: float | None = _setting(_SHARE)
-    reserved_millicpus: float | None = _setting(_number(0, 1e7, "thousandths of a CPU"))
-    instance_type: str | None = _setting(_text)
-    cloud_metadata: bool = _setting(_truth, False)
-    cloud_metadata_url: str | None = _setting(_address)
-    zone: str | None = _setting(_zone)
-    country: str | None = _setting(_zone)
-    latitude: float | None = _setting(_number(-90, 90, "degrees"))
-    longitude: float | None = _setting(_number(-180, 180, "degrees"))
-    cloud_provider: str | None = _setting(_one_of("aws", "gcp", "azure"))
-    cloud_region: str | None = _setting(_text)
-    provider: tuple[str, ...] = _setting(_names, ())
-    allow_mixed_scope: bool = _setting(_truth, False)
-    intensity_cache: Path | None = _setting(_path)
-    http_timeout_seconds: float = _setting(_number(0.1, 60, "seconds"), 10.0)
-    http_proxy: str | None = _setting(_proxy, secret=True)
-    http_ca_file: Path | None = _setting(_file)
-    pue: float | None = _setting(_number(1, 3, "a factor"))
-    wall_factor: float | None = _setting(_number(1, 5, "a factor"))
-    operator: Operator | None = _setting(_one_of("own", "cloud"))
-    embodied_g: float | None = _setting(_number(0, 1e9, "grams"))
-    lifetime_years: float | None = _setting(_number(0.5, 20, "years"))
-    sinks: tuple[str, ...] = _setting(_names, ("structlog",))
-    budgets: tuple[Budget, ...] = _setting(_budgets, ())
-    state_dir: Path | None = _setting(_path)
-    close_seconds: float = _setting(_number(0, 60, "seconds"), 5.0)
-    propagate_to: tuple[str, ...] = _setting(_hosts, ())
-    propagate_to_queues: tuple[str, ...] = _setting(_queues, ())
-    baggage_secrets: tuple[str, ...] = _setting(_secrets, (), secret=True)
-    trust_baggage: bool = _setting(_truth, False)
+    reserved_millicpus: float | None = _setting(checks.number(0, 1e7, "thousandths of a CPU"))
+    instance_type: str | None = _setting(checks.text)
+    cloud_metadata: bool = _setting(checks.truth, False)
+    cloud_metadata_url: str | None = _setting(checks.address)
+    zone: str | None = _setting(checks.zone)
+    country: str | None = _setting(checks.zone)
+    latitude: float | None = _setting(checks.number(-90, 90, "degrees"))
+    longitude: float | None = _setting(checks.number(-180, 180, "degrees"))
+    cloud_provider: str | None = _setting(checks.one_of("aws", "gcp", "azure"))
+    cloud_region: str | None = _setting(checks.text)
+    provider: tuple[str, ...] = _setting(checks.names, ())
+    allow_mixed_scope: bool = _setting(checks.truth, False)
+    intensity_cache: Path | None = _setting(checks.path)
+    http_timeout_seconds: float = _setting(checks.number(0.1, 60, "seconds"), 10.0)
+    http_proxy: str | None = _setting(checks.proxy, secret=True)
+    http_ca_file: Path | None = _setting(checks.file)
+    pue: float | None = _setting(checks.number(1, 3, "a factor"))
+    wall_factor: float | None = _setting(checks.number(1, 5, "a factor"))
+    operator: Operator | None = _setting(checks.one_of("own", "cloud"))
+    embodied_g: float | None = _setting(checks.number(0, 1e9, "grams"))
+    lifetime_years: float | None = _setting(checks.number(0.5, 20, "years"))
+    sinks: tuple[str, ...] = _setting(checks.names, ("structlog",))
+    budgets: tuple[Budget, ...] = _setting(checks.budgets, ())
+    state_dir: Path | None = _setting(checks.path)
+    close_seconds: float = _setting(checks.number(0, 60, "seconds"), 5.0)
+    propagate_to: tuple[str, ...] = _setting(checks.hosts, ())
+    propagate_to_queues: tuple[str, ...] = _setting(checks.queues, ())
+    baggage_secrets: tuple[str, ...] = _setting(checks.secrets, (), secret=True)
+    trust_baggage: bool = _setting(checks.truth, False)
     source: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -310,11 +152,11 @@ class Settings:
             if "check" in one.metadata and value is not None and value != one.default:
                 object.__setattr__(self, one.name, one.metadata["check"](one.name, value))
         if (self.latitude is None) != (self.longitude is None):
-            raise _refuse("latitude", "latitude and longitude come together", "Give both, or a zone")
+            raise checks.refuse("latitude", "latitude and longitude come together", "Give both, or a zone")
         if (self.cloud_provider is None) != (self.cloud_region is None):
-            raise _refuse("cloud_region", "provider and region come together", "Give both, or a zone")
+            raise checks.refuse("cloud_region", "provider and region come together", "Give both, or a zone")
         if self.emit_interval_seconds < self.sample_interval_seconds:
-            raise _refuse(
+            raise checks.refuse(
                 "emit_interval_seconds", "it is shorter than a window", "Give at least sample_interval_seconds"
             )
 
@@ -403,7 +245,7 @@ def from_environment(
 def _is_strict(value: Any) -> bool:
     """One that cannot be read is not: what is told of it is told as of any other."""
     try:
-        return _truth("strict", value)
+        return checks.truth("strict", value)
     except SettingsError:
         return False
 
