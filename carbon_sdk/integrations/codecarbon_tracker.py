@@ -9,6 +9,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from carbon_sdk import __version__
+from carbon_sdk.cost import Cost
 from carbon_sdk.emission import JOULES_PER_KWH
 from carbon_sdk.integrations import codecarbon_arguments
 from carbon_sdk.integrations.codecarbon_arguments import Arguments
@@ -22,7 +23,7 @@ from carbon_sdk.integrations.codecarbon_facts import Facts, Load, facts, place_o
 from carbon_sdk.integrations.codecarbon_station import Station, station
 from carbon_sdk.intensity.constant import Constant
 from carbon_sdk.intensity.intensity import Intensity, Place
-from carbon_sdk.stretch import Cost, Stretch
+from carbon_sdk.stretch import Stretch
 
 GRAMS_PER_KILOGRAM = 1000.0
 VERSION = f"carbon-sdk {__version__}"
