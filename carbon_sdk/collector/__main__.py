@@ -94,14 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_number(parser: argparse.ArgumentParser, option: str, default: float, what: str) -> None:
+    """A number that may be set; whole where its default is."""
+    parser.add_argument(option, type=type(default), default=default, help=f"{what} (%(default)s)")
+
+
 def _add_retention(parser: argparse.ArgumentParser) -> None:
     kept = Retention()
-    parser.add_argument(
-        "--raw-days", type=int, default=kept.raw_days, help="days that single records are kept (%(default)s)"
-    )
-    parser.add_argument(
-        "--fine-days", type=int, default=kept.fine_days, help="days that quarter-hour sums are kept (%(default)s)"
-    )
+    _add_number(parser, "--raw-days", kept.raw_days, "days that single records are kept")
+    _add_number(parser, "--fine-days", kept.fine_days, "days that quarter-hour sums are kept")
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -109,46 +110,19 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--host", default=serving.host, help="address to listen on; beyond loopback only with tokens (%(default)s)"
     )
-    parser.add_argument("--port", type=int, default=serving.port, help="port; 0 for any that is free (%(default)s)")
+    _add_number(parser, "--port", serving.port, "port; 0 for any that is free")
     parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="PEM file of the certificate")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="PEM file of its key")
-    parser.add_argument(
-        "--body-mib", type=int, default=limits.body_bytes // MEBIBYTE, help="longest body, as it comes (%(default)s)"
-    )
-    parser.add_argument(
-        "--unpacked-mib",
-        type=int,
-        default=limits.unpacked_bytes // MEBIBYTE,
-        help="longest body, unpacked (%(default)s)",
-    )
-    parser.add_argument(
-        "--head-seconds", type=float, default=serving.head_seconds, help="until a request's head came (%(default)s)"
-    )
-    parser.add_argument(
-        "--body-seconds", type=float, default=limits.body_seconds, help="until its body came (%(default)s)"
-    )
-    parser.add_argument(
-        "--batch-records", type=int, default=limits.records, help="most records of one batch (%(default)s)"
-    )
-    parser.add_argument(
-        "--requests-per-second", type=float, default=REQUESTS_PER_SECOND, help="of one caller (%(default)s)"
-    )
-    parser.add_argument(
-        "--accounts",
-        type=int,
-        default=Limits().accounts,
-        help="different endpoints, jobs and spans of one service (%(default)s)",
-    )
-    parser.add_argument(
-        "--memory-mib", type=int, default=sizes.duckdb_bytes // MEBIBYTE, help="memory of the database (%(default)s)"
-    )
-    parser.add_argument("--threads", type=int, default=sizes.threads, help="threads of a query (%(default)s)")
-    parser.add_argument(
-        "--waiting-records",
-        type=int,
-        default=sizes.waiting_records,
-        help="most records that wait to be loaded (%(default)s)",
-    )
+    _add_number(parser, "--body-mib", limits.body_bytes // MEBIBYTE, "longest body, as it comes")
+    _add_number(parser, "--unpacked-mib", limits.unpacked_bytes // MEBIBYTE, "longest body, unpacked")
+    _add_number(parser, "--head-seconds", serving.head_seconds, "until a request's head came")
+    _add_number(parser, "--body-seconds", limits.body_seconds, "until its body came")
+    _add_number(parser, "--batch-records", limits.records, "most records of one batch")
+    _add_number(parser, "--requests-per-second", REQUESTS_PER_SECOND, "of one caller")
+    _add_number(parser, "--accounts", Limits().accounts, "different endpoints, jobs and spans of one service")
+    _add_number(parser, "--memory-mib", sizes.duckdb_bytes // MEBIBYTE, "memory of the database")
+    _add_number(parser, "--threads", sizes.threads, "threads of a query")
+    _add_number(parser, "--waiting-records", sizes.waiting_records, "most records that wait to be loaded")
     parser.add_argument(
         "--budgets", type=Path, metavar="FILE", help="TOML of budgets that the dashboard shows, each with its service"
     )
