@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from carbon_sdk.collector.clickhouse_server import literal
 from carbon_sdk.collector.columns import ACCOUNT, PROVENANCE
 from carbon_sdk.collector.decode import LONGEST_MACHINE_RECORD_SECONDS
-from carbon_sdk.collector.report import DAY_SECONDS, MACHINE_MEASURES, PROCESS_MEASURES, SLOT_SECONDS, Measure
+from carbon_sdk.collector.report import (
+    DAY_SECONDS,
+    MACHINE_MEASURES,
+    PROCESS_MEASURES,
+    SLOT_SECONDS,
+    WEIGHABLE,
+    Measure,
+)
 
 CELL_US = 60_000_000
 """The machine book is chosen minute by minute, as in the embedded store."""
@@ -170,7 +177,7 @@ def _chosen(slots: Slots, where: str) -> str:
     domains = ("package", "dram", "psys", "gpu")
     minutes = f"""
         select project, machine, instance, kind, provenance, {_quoted(PROVENANCE)},
-            intensity_g_per_kwh, if(energy_joules > 0, emissions_g / energy_joules, null) as g_per_joule,
+            intensity_g_per_kwh, if({WEIGHABLE}, emissions_g / energy_joules, null) as g_per_joule,
             assumeNotNull(window_start) as begun, assumeNotNull(window_end) as ended,
             greatest((ended - begun) / 1e6 - ifNull(gap_seconds, 0), 0) as known_seconds,
             [{", ".join(f"energy_{one}_joules" for one in domains)}] as joules_of,

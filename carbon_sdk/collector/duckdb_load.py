@@ -8,7 +8,7 @@ import pyarrow as pa
 from carbon_sdk.collector.columns import ACCOUNT, COUNTS, NUMBERS, PROVENANCE, TIMES, UNITS
 from carbon_sdk.collector.dimensions import Key
 from carbon_sdk.collector.group import Group
-from carbon_sdk.collector.report import PROCESS_MEASURES, SLOT_SECONDS
+from carbon_sdk.collector.report import PROCESS_MEASURES, SLOT_SECONDS, WEIGHABLE
 
 _ROW = ", ".join(("instance_id", "machine_id", "account_id", "provenance_id", *TIMES, *COUNTS, UNITS, *NUMBERS))
 _SLOT = f"window_start // {SLOT_SECONDS}000000 * {SLOT_SECONDS}"
@@ -43,11 +43,11 @@ select slot, {SLOT_SECONDS}, account_id, entry.key, sum(entry.value)
 from (select {_SLOT} as slot, account_id, unnest(map_entries(units)) as entry from incoming where units is not null)
 group by all
 """
-INSERT_COPIES = """
+INSERT_COPIES = f"""
 insert into machine_copies
 select ?, window_start, window_end, machine_id, instance_id, account_id, provenance_id, gap_seconds,
     energy_package_joules, energy_dram_joules, energy_psys_joules, energy_gpu_joules,
-    case when energy_joules > 0 then emissions_g / energy_joules end, intensity_g_per_kwh
+    case when {WEIGHABLE} then emissions_g / energy_joules end, intensity_g_per_kwh
 from incoming where machine_book
 """
 

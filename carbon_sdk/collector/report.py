@@ -89,6 +89,9 @@ class Measure:
     once: bool = False
 
 
+WEIGHABLE = "energy_joules > 1e-9"
+"""Of a record, in SQL: it has joules to divide by. Less than a billionth of one, as rounding leaves it or a hostile
+sender writes it, would make sums infinite."""
 _LOW = "coalesce(energy_low_joules, energy_joules)"
 _HIGH = "coalesce(energy_high_joules, energy_joules)"
 PROCESS_MEASURES: tuple[Measure, ...] = (
@@ -106,12 +109,12 @@ PROCESS_MEASURES: tuple[Measure, ...] = (
     Measure(name="emissions_g", expression="emissions_g", priced=True),
     Measure(
         name="emissions_low_g",
-        expression=f"case when energy_joules > 0 then emissions_g * {_LOW} / energy_joules else emissions_g end",
+        expression=f"case when {WEIGHABLE} then emissions_g * {_LOW} / energy_joules else emissions_g end",
         priced=True,
     ),
     Measure(
         name="emissions_high_g",
-        expression=f"case when energy_joules > 0 then emissions_g * {_HIGH} / energy_joules else emissions_g end",
+        expression=f"case when {WEIGHABLE} then emissions_g * {_HIGH} / energy_joules else emissions_g end",
         priced=True,
     ),
     Measure(name="idle_emissions_g", expression="idle_emissions_g", priced=True),

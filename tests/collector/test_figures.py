@@ -65,6 +65,23 @@ async def test_a_gap_counts_once_for_each_process_however_many_accounts_tell_it(
     assert {row["gap_seconds"] for row in endpoints} == {None}
 
 
+async def test_a_record_of_next_to_no_joules_makes_no_sum_infinite(engine: Engine) -> None:
+    """As rounding leaves them, or a hostile sender writes them, beside grams and bounds of any size."""
+    book = {"kind": "measured", "root": "measured", "name": "measured"}
+    bounds = {"energy_low_joules": 0.5, "energy_high_joules": 1e15}
+    async with engine.inside() as collector:
+        await collector.send(
+            emission(0, joules=3.6e6, emissions_g=300.0),
+            emission(1, joules=1e-320, emissions_g=1e-6, **bounds),
+            emission(2, joules=1e-320, emissions_g=1e-6, **book),
+        )
+        answers = [await collector.ask(f"/v1/reports/{what}", detail="1") for what in ("totals", "machines")]
+
+    assert "Infinity" not in json.dumps(answers)
+    assert "NaN" not in json.dumps(answers)
+    assert answers[0]["rows"][0]["emissions_high_g"] == pytest.approx(300.0)
+
+
 async def test_grams_of_two_scopes_are_never_one_number(engine: Engine) -> None:
     """Joules are added; whatever rests on a price is unknown as a sum, and each scope's own is there."""
     async with engine.inside() as collector:
