@@ -13,6 +13,7 @@ from carbon_sdk.intensity.intensity import Intensity
 from carbon_sdk.meters.meter import Domain, IdlePolicy, IdleRule, Method, ScopeKind
 from carbon_sdk.sinks.sink import Total
 from carbon_sdk.spans.ledger import BACKGROUND, Entry, Page, weakest
+from carbon_sdk.wire import legible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,8 +172,9 @@ class Statement:
         self._ended_at = page.ended_at
         weight = _weight(intensity, self._terms)
         for account, entry in page.entries.items():
-            self._lines.setdefault(account, _Line()).add(entry, page, intensity, self._terms)
-            self._totals.setdefault(account, _Running()).add(entry, weight)
+            shown = _shown(account)
+            self._lines.setdefault(shown, _Line()).add(entry, page, intensity, self._terms)
+            self._totals.setdefault(shown, _Running()).add(entry, weight)
         known = {domain: joules for domain, joules in page.measured.items() if joules is not None}
         for kind, joules in (("measured", known), ("idle", page.idle), ("unattributed", page.unattributed)):
             self._book.setdefault(kind, _Line()).book(joules, intensity, self._terms)  # type: ignore[arg-type]
@@ -307,6 +309,12 @@ class Statement:
         fields["zone"] = source.zone
         fields["mixed"] = len({_provenance(one) for one, joules in line.by_source.items() if joules > 0.0}) > 1
         return fields
+
+
+def _shown(account: Account) -> Account:
+    """The account by names that every sink can write: one with half a character would end a whole scrape."""
+    root, name = legible(account.root), legible(account.name)
+    return account if root is account.root and name is account.name else account._replace(root=root, name=name)
 
 
 def _weight(intensity: Intensity, terms: Terms) -> float:

@@ -89,11 +89,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return utc_text(value)
     if isinstance(value, str):
-        return _legible(value)
+        return legible(value)
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _legible(text: str) -> str:
+def legible(text: str) -> str:
     """A text as every reader takes it: a name that the app made up, or all the devices of a large machine, may be long
     and hold anything, and would cost its record."""
     if len(text) <= MAXIMUM_TEXT and text.isprintable():

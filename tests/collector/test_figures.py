@@ -68,7 +68,7 @@ async def test_a_gap_counts_once_for_each_process_however_many_accounts_tell_it(
 async def test_a_record_of_next_to_no_joules_makes_no_sum_infinite(engine: Engine) -> None:
     """As rounding leaves them, or a hostile sender writes them, beside grams and bounds of any size."""
     book = {"kind": "measured", "root": "measured", "name": "measured"}
-    bounds = {"energy_low_joules": 0.5, "energy_high_joules": 1e15}
+    bounds: dict[str, Any] = {"energy_low_joules": 0.5, "energy_high_joules": 1e15}
     async with engine.inside() as collector:
         await collector.send(
             emission(0, joules=3.6e6, emissions_g=300.0),

@@ -16,10 +16,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from carbon_sdk import Carbon, track
 from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.sinks.prometheus import PrometheusSink, expose
 from carbon_sdk.sinks.prometheus_counters import Counted
-from carbon_sdk.testing import FixedIntensity
+from carbon_sdk.testing import FakeMeter, FixedIntensity
 from tests.sinks.totals import standing, total, totals
 
 OWN = {"kind": "request", "endpoint": "GET /a", "span": "GET /a"}
@@ -47,6 +48,26 @@ def test_counters_hold_what_the_totals_say() -> None:
     assert value(registry, "carbon_request_duration_seconds_total", ACCOUNT) == 0.6
     assert value(registry, "carbon_units_total", {**OWN, "unit": "tokens"}) == 512.0
     assert value(registry, "carbon_intensity_grams_per_kwh", {"zone": "DE", "source": "fixed"}) == 400.0
+
+
+def test_a_name_of_any_characters_spoils_no_scrape() -> None:
+    """A file's name that is no UTF-8, say: the application's own metrics are read on the same page."""
+    registry = CollectorRegistry()
+    names = ("caf\udce9.csv", "a\0b", "x" * 5000, 'q"\\\n')
+    with Carbon(
+        meters=[FakeMeter()], provider=FixedIntensity(400.0), sinks={"scraped": PrometheusSink(registry)}
+    ) as it:
+        it.wait_ready()
+        for name in names:
+            with track(name):
+                sum(range(100_000))
+    spans = {
+        sample.labels.get("span")
+        for family in parse_text(generate_latest(registry).decode())
+        for sample in family.samples
+    }
+
+    assert {"caf?.csv", "a\ufffdb", "x" * 511 + "…", 'q"\\\n'} <= spans
 
 
 def test_a_later_window_adds_only_what_came_since() -> None:
