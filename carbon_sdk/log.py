@@ -56,15 +56,27 @@ def to_host() -> Write:
         logging = sys.modules.get("logging")  # where nobody has loaded it, nobody has given it a handler
         if structlog is not None and structlog.is_configured():
             getattr(structlog.get_logger(LOGGER), level)(event, **fields)
-        elif logging is not None and (logger := logging.getLogger(LOGGER)).hasHandlers():
+        elif logging is not None and _is_heard(logging):
             text = " ".join(f"{name}={value}" for name, value in fields.items() if value is not None)
-            logger.log(getattr(logging, level.upper()), "%s %s", event, text, extra={"carbon": dict(fields)})
+            logging.getLogger(LOGGER).log(
+                getattr(logging, level.upper()), "%s %s", event, text, extra={"carbon": dict(fields)}
+            )
         elif sys.stderr is not None:  # a service may have closed it
             if not alone:
                 alone.append(to_stream(sys.stderr))
             alone[0](level, event, fields)
 
     return write
+
+
+def _is_heard(logging: Any) -> bool:
+    """Whether the host has given our logger a handler.
+
+    The logger is not made for the question: a configuration that comes later switches off the loggers that there are
+    (`disable_existing_loggers`), and with it all of our lines.
+    """
+    own = logging.root.manager.loggerDict.get(LOGGER)
+    return bool(own.hasHandlers() if isinstance(own, logging.Logger) else logging.root.handlers)
 
 
 class Log:

@@ -88,6 +88,32 @@ def test_a_host_without_logging_gets_json_on_stderr() -> None:
     assert json.loads(done.stderr)["event"] == "carbon.start"
 
 
+def test_a_configuration_that_comes_later_gets_the_lines_from_then_on() -> None:
+    """Also one that switches off the loggers that there are by then, as `dictConfig` does unless told not to."""
+    code = """
+        import logging.config
+        from carbon_sdk.log import to_host
+
+        write = to_host()
+        write("info", "before", {})
+        handler = {"class": "logging.StreamHandler", "formatter": "plain"}
+        logging.config.dictConfig({
+            "version": 1,
+            "formatters": {"plain": {"format": "host: %(message)s"}},
+            "handlers": {"stderr": handler},
+            "root": {"handlers": ["stderr"], "level": "INFO"},
+        })
+        write("info", "after", {})
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, timeout=60
+    )
+    before, after = done.stderr.splitlines()
+
+    assert json.loads(before)["event"] == "before"
+    assert after.strip() == "host: after"
+
+
 def test_where_stderr_is_closed_nothing_goes_to_stdout() -> None:
     """As in a service that closes all it was given: lines of ours are lost rather than among the program's."""
     code = (
