@@ -27,6 +27,7 @@ MOST_ROWS = 10_000
 MOST_RECORDS = 100_000
 DEFAULT_ROWS = 1_000
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+_OF_BOOKS = frozenset({"project", "from", "to", "tz"})
 _PLAIN = frozenset({"project", "from", "to", "tz", "bucket", "limit", "cursor", "detail", "format", "order"})
 
 
@@ -98,7 +99,10 @@ class Answers:
         if isinstance(project, Response):
             return project
         try:
-            asked = [item for item in request.query_params.multi_items() if item[0] in ("from", "to", "tz")]
+            asked = request.query_params.multi_items()
+            strange = {name for name, _ in asked} - _OF_BOOKS
+            if strange:
+                raise ValueError(f"{min(strange)!r} means nothing to the books: they are those of the whole project")
             process = await self._store.figures(_query(asked, project, ("kind",), "process"))
             machine = await self._store.figures(_query(asked, project, ("kind",), "machine"))
         except (ValueError, QueryError) as exc:

@@ -8,7 +8,7 @@ from carbon_sdk.collector.clickhouse_schema import migrate, note
 from carbon_sdk.collector.clickhouse_server import Cluster, Shard
 from tests.collector.engines import clickhouse_engine
 from tests.collector.service import HOUR, emission
-from tests.collector.test_cluster import MACHINES, shard_value, spread
+from tests.collector.test_cluster import MACHINES, shard_value
 
 MIDDAY = HOUR.replace(hour=12) - timedelta(days=3)
 SLOT = int(MIDDAY.timestamp())
@@ -118,7 +118,6 @@ async def test_a_chart_of_hours_or_of_another_zone_s_days_is_cut_from_quarters(
 async def test_both_shards_have_sums_of_days(tmp_path: Path, cluster: Cluster) -> None:
     """Each of what it holds."""
     async with clickhouse_engine(tmp_path / "data", cluster).inside() as collector:
-        await collector.send(*spread(8))
         await collector.send(*(emission(9, instance=one, machine=one, window_start=MIDDAY) for one in MACHINES))
         await collector.store.retain()
         (total,) = (await collector.ask("/v1/reports/totals", **{**DAYS, "to": HOUR.isoformat()}))["rows"]

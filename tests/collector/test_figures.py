@@ -65,6 +65,16 @@ async def test_a_gap_counts_once_for_each_process_however_many_accounts_tell_it(
     assert {row["gap_seconds"] for row in endpoints} == {None}
 
 
+async def test_books_of_a_part_of_the_project_are_refused_by_name(engine: Engine) -> None:
+    """They were those of the whole, whatever was asked for."""
+    async with engine.inside() as collector:
+        await collector.send(emission(0))
+        answer = await collector.client.get("/v1/books", params={**DAYS, "service": "another"})
+
+    assert answer.status_code == 400
+    assert "'service' means nothing to the books" in answer.json()["error"]
+
+
 async def test_a_record_of_next_to_no_joules_makes_no_sum_infinite(engine: Engine) -> None:
     """As rounding leaves them, or a hostile sender writes them, beside grams and bounds of any size."""
     book = {"kind": "measured", "root": "measured", "name": "measured"}
