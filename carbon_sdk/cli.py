@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from carbon_sdk.errors import CarbonSDKError
+from carbon_sdk.output import say, written
 
 _COMMANDS = {
     "demo": "run an example service under traffic and show what each endpoint emits",
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    return written(lambda: _main(words))
+
+
+def _main(words: list[str]) -> int:
     command = words[0] if words else ""
     if command not in _COMMANDS:
         _overview().parse_args(words)  # which prints help, or what is wrong, and ends the process
@@ -44,13 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         home = "carbon_sdk.command.verb" if command == "run" else "carbon_sdk.verbs"
         code: int = getattr(import_module(home), command)(arguments)
     except CarbonSDKError as exc:
-        sys.stderr.write(f"carbon-sdk: {exc}\n")
+        say(str(exc))
         return 2
     except ModuleNotFoundError as exc:
         extra = _extra_of(command, exc.name or "")
         if extra is None:
             raise
-        sys.stderr.write(f'carbon-sdk: {exc.name} is not installed. pip install "carbon-sdk[{extra}]"\n')
+        say(f'{exc.name} is not installed. pip install "carbon-sdk[{extra}]"')
         return 2
     except KeyboardInterrupt:
         return 130

@@ -238,3 +238,47 @@ def test_help_of_the_collector_tells_what_serves_unless_it_is_set(capsys: pytest
         "records are kept (",
     ):
         assert told in printed
+
+
+def _printed_to(out: int, words: list[str]) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "carbon_sdk.cli", *words]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CARBON_SDK_ZONE": "DE"}
+    return subprocess.run(
+        command, env=environment, stdout=out, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+
+
+PRINTING = [["doctor"], ["intensity", "DE"], ["intensity", "DE", "--json"], ["monitoring", "grafana"]]
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_a_full_disk_is_told_in_one_line(words: list[str]) -> None:
+    """Whether the command draws, or writes at once what it prints."""
+    full = os.open("/dev/full", os.O_WRONLY)
+    done = _printed_to(full, words)
+    os.close(full)
+
+    assert done.returncode == 74
+    assert done.stderr == "carbon-sdk: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("words", PRINTING)
+def test_a_reader_that_has_gone_is_told_in_one_line(words: list[str]) -> None:
+    """As after `| head -1`; the exit code is what a shell sees of a program that SIGPIPE ended."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = _printed_to(writer, words)
+    os.close(writer)
+
+    assert done.returncode == 141
+    assert done.stderr == "carbon-sdk: standard output cannot be written: Broken pipe\n"
+
+
+def test_a_standard_output_that_was_closed_before_is_told_in_one_line() -> None:
+    """There is no stream to write to at all."""
+    command = f"exec {sys.executable} -m carbon_sdk.cli monitoring grafana >&-"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(["sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 74
+    assert done.stderr == "carbon-sdk: standard output cannot be written: Bad file descriptor\n"

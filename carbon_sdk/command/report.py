@@ -14,6 +14,7 @@ from carbon_sdk.wire import to_object, utc_text
 
 SHOWN_LEFT = 5
 """Names of processes that still run; the others are counted."""
+STILL_RUNNING = "Still running"
 
 
 def figures(result: Result) -> dict[str, Any]:
@@ -87,14 +88,45 @@ def sentences(result: Result) -> list[str]:
     if result.left:
         shown = ", ".join(f"{name} ({pid})" for pid, name in list(result.left.items())[:SHOWN_LEFT])
         more = f" and {len(result.left) - SHOWN_LEFT} more" if len(result.left) > SHOWN_LEFT else ""
-        lines.append(f"Still running, counted up to now: {shown}{more}.")
+        lines.append(f"{STILL_RUNNING}, counted up to now: {shown}{more}.")
     return lines
 
 
+def command(result: Result) -> str:
+    """The program and its arguments, on one line."""
+    return shlex.join(result.words).replace("\n", " ")
+
+
 def ending(result: Result) -> str:
-    """How it ended, in a word or two."""
+    """How it ended, and what it took."""
     number = result.ended.signal_number
-    return f"exit {result.ended.exit_code}" if number is None else f"ended by {signal.Signals(number).name}"
+    how = f"exit {result.ended.exit_code}" if number is None else f"ended by {signal.Signals(number).name}"
+    return f"{how}, {result.duration_seconds:.2f} s, {result.cpu_seconds:.2f} CPU s"
+
+
+def rows(result: Result) -> list[list[str]]:
+    """Where the machine's joules went, as cells: the heads, the command's row, those of the others."""
+    found = machine(result)
+    domains = [domain for domain in DOMAINS if domain in found["measured"] or domain in found["the command"]]
+    grams = "unknown" if result.record.emissions_g is None else f"{result.record.emissions_g:.6f}"
+    cells = [[name, *_cells(joules, domains), ""] for name, joules in found.items()]
+    cells[0][-1] = grams
+    return [["joules", *domains, "all", "g CO2e"], *cells]
+
+
+def _cells(joules: Mapping[str, float], domains: list[str]) -> list[str]:
+    found = [joules.get(domain) for domain in domains]
+    return ["unknown" if one is None else f"{one:,.2f}" for one in [*found, sum(joules.values()) if joules else None]]
+
+
+def lines(result: Result) -> str:
+    """The table as sentences, for whoever has not installed what draws it."""
+    (_, *heads), *found = rows(result)
+    told = [
+        f"{name}: {', '.join(f'{head} {cell}' for head, cell in zip(heads, cells, strict=True) if cell)}"
+        for name, *cells in found
+    ]
+    return "\n".join([command(result), ending(result), "Joules:", *told, *sentences(result)]) + "\n"
 
 
 def progress_line(name: str, seconds: float, total: Total | None) -> str:

@@ -17,8 +17,7 @@ from carbon_sdk.command.books import open_books
 from carbon_sdk.command.csv_file import CSVFile
 from carbon_sdk.command.family import Ended
 from carbon_sdk.command.program import Program
-from carbon_sdk.command.result import close
-from carbon_sdk.command.table import table
+from carbon_sdk.command.result import Result, close
 from carbon_sdk.log import Log
 from carbon_sdk.settings import from_environment
 
@@ -90,14 +89,19 @@ class Terminal:
             if self._as_json:
                 _write(report.json_line(result))
             elif self._shown:
-                _write(table(result, columns=get_terminal_size().columns, styled=self._styled()))
+                _write(_table(result))
         except Exception as exc:  # the program has ended, and its exit code is what whoever called us waits for
             self._log.fault("run.report", exc)
         self._log.flush()
 
-    def _styled(self) -> bool:
-        environment = self._program.environment
-        return sys.stderr.isatty() and "NO_COLOR" not in environment and environment.get("TERM") != "dumb"
+
+def _table(result: Result) -> str:
+    """The table for people; as sentences where nothing is installed that draws it."""
+    try:
+        from carbon_sdk.command.table import table  # noqa: PLC0415  # needs the extra `cli`; the program has ended
+    except ModuleNotFoundError:
+        return report.lines(result)
+    return table(result)
 
 
 def _tell(level: str, _event: str, fields: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """A program starts before anything is loaded that measures it."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def test_little_is_loaded_before_a_program_starts() -> None:
 
 
 def test_a_run_without_a_provider_loads_nothing_that_could_ask_the_network() -> None:
-    """Nor what is worth loading only to a driver, to a terminal's colours or to a mistake."""
+    """Nor what is worth loading only to a driver or to a mistake."""
     code = (
         "import sys; from carbon_sdk.cli import main; code = main(['run', '--', 'true']); "
         "print(*sorted(sys.modules)); sys.exit(code)"
@@ -105,6 +106,38 @@ def test_a_run_without_a_provider_loads_nothing_that_could_ask_the_network() -> 
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
     )
 
-    late = {"asyncio", "socket", "ssl", "http.client", "aiohttp", "httpx", "rich", "structlog", "logging", "difflib"}
+    late = {"asyncio", "socket", "ssl", "http.client", "aiohttp", "httpx", "structlog", "logging", "difflib"}
     assert late & set(done.stdout.split()) == set()
     assert "the command" in done.stderr, "it was measured and told"
+
+
+def test_what_draws_the_table_is_loaded_once_the_program_has_ended_and_may_be_missing(tmp_path: Path) -> None:
+    """It takes no time from the program; where it is not installed, the same figures are told as sentences."""
+    (tmp_path / "rich").mkdir()
+    looked_for = tmp_path / "looked_for"
+    stand_in = f"open({str(looked_for)!r}, 'w').close(); raise ModuleNotFoundError('no rich', name='rich')"
+    (tmp_path / "rich" / "__init__.py").write_text(stand_in)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "CARBON_SDK_ZONE": "DE"}
+    words = ["-m", "carbon_sdk.cli", "run", "--", "sh", "-c", f"sleep 2; test ! -e {looked_for}"]
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, "it was not there yet"
+    assert looked_for.exists()
+    assert re.search(r"^the command: package [\d.]+, dram [\d.]+, all [\d.]+, g CO2e [\d.]+$", done.stderr, re.M)
+    assert re.search(r"^measured: .* all [\d.]+$", done.stderr, re.M)
+
+
+def test_the_table_is_as_wide_as_the_terminal() -> None:
+    """Sentences are wrapped, and a long command is cut."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "CARBON_SDK_ZONE": "DE", "COLUMNS": "60"}
+    words = ["-m", "carbon_sdk.cli", "run", "--", "sh", "-c", f": {'long ' * 30}"]
+    done = subprocess.run(
+        [sys.executable, *words], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = done.stderr.splitlines()
+
+    assert max(map(len, lines)) <= 60
+    assert lines[0].endswith("…")
+    assert sum(line.startswith("sh -c") or "long" in line for line in lines) == 1
