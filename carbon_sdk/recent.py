@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from carbon_sdk.cpu.accounts import Account
 from carbon_sdk.emission import Emission, grams
@@ -67,8 +67,7 @@ class WindowFigure:
         return {name: getattr(self, name) for name in self.__slots__} | {"started_at": utc_text(self.started_at)}
 
 
-@dataclass(frozen=True, slots=True)
-class _Window:
+class _Window(NamedTuple):
     """One window: what is the machine's, and a line of numbers for each account."""
 
     started_at: datetime

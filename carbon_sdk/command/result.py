@@ -1,8 +1,8 @@
 """How a program ended, and what it used."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from carbon_sdk.command.books import NANOSECONDS, Books
 from carbon_sdk.command.family import Ended
@@ -11,8 +11,7 @@ from carbon_sdk.emission import Emission
 from carbon_sdk.recent import WindowFigure
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(NamedTuple):
     """How a program ended, and what it used.
 
     Args:

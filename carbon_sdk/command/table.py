@@ -18,7 +18,7 @@ def table(result: Result) -> str:
     Args:
         result: What to show.
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     with console.capture() as shown:
         console.print(Text(report.command(result), style="bold"), no_wrap=True, overflow="ellipsis")
         console.print(Text(report.ending(result)))

@@ -319,6 +319,7 @@ KEPLER_OLD = b"""kepler_node_core_joules_total{instance="n",mode="idle",package=
 kepler_node_package_joules_total{instance="n",mode="idle",package="0",source="trained_power_model"} 600
 kepler_node_package_joules_total{instance="n",mode="dynamic",package="0",source="trained_power_model"} 400
 kepler_node_dram_joules_total{instance="n",mode="dynamic",package="0",source="rapl-sysfs"} 5
+kepler_node_platform_joules_total{instance="n",mode="dynamic",source="acpi"} 3000
 kepler_node_other_joules_total{instance="n",mode="dynamic"} 7777
 """
 SCAPHANDRE = b"""scaph_host_energy_microjoules 5000000
@@ -346,6 +347,7 @@ node_rapl_joules_total{index="0",path="/sys/class/powercap/intel-rapl:0:0",rapl_
         (KEPLER_NEW, False, {"package": 1000.5, "dram": 90.0}),
         (KEPLER_NEW, True, {"psys": 2000.0}),
         (KEPLER_OLD, False, {"package": 1000.0, "dram": 5.0}),
+        (KEPLER_OLD, True, {"psys": 3000.0}),
         (SCAPHANDRE, False, {"package": 4.0, "dram": 1.0}),
         (SCAPHANDRE.splitlines()[0], False, {"psys": 5.0}),
         (MMIO, False, {"package": 100.0}),
@@ -354,7 +356,19 @@ node_rapl_joules_total{index="0",path="/sys/class/powercap/intel-rapl:0:0",rapl_
         (ZONE_LABEL, False, {"package": 100.0, "dram": 10.0}),
         (ZONE_LABEL + KEPLER_NEW + SCAPHANDRE, False, {"package": 100.0, "dram": 10.0}),
     ],
-    ids=["kepler", "kepler-psys", "old", "scaphandre", "host", "mmio", "psys", "dies", "zone-label", "three-in-one"],
+    ids=[
+        "kepler",
+        "kepler-psys",
+        "old",
+        "old-platform",
+        "scaphandre",
+        "host",
+        "mmio",
+        "psys",
+        "dies",
+        "zone-label",
+        "three-in-one",
+    ],
 )
 def test_each_exporter_counts_each_joule_once(body: bytes, psys: bool, expected: dict[str, float]) -> None:
     """Cores lie inside packages, psys around them, and one package is shown by two interfaces."""
