@@ -175,7 +175,7 @@ def _plain(columns: Sequence[Sequence[Any]], moments: Moments) -> pa.RecordBatch
 
 
 def _is_one_value(column: Sequence[Any]) -> bool:
-    return bool(column) and column.count(column[0]) == len(column)
+    return bool(column) and column[0] == column[-1] and column.count(column[0]) == len(column)
 
 
 def _array_of(column: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -352,17 +352,18 @@ def _hold_to(batch: Batch, bounds: Bounds, *, numbers: bool) -> None:
     for test, reason in tests:
         if pc.any(test).as_py():
             refused.update((row, reason) for row, bad in enumerate(test.to_pylist()) if bad)
-    refused.update((row, "instance: is empty") for row, name in enumerate(batch.instances) if not name)
+    if "" in batch.instances:
+        refused.update((row, "instance: is empty") for row, name in enumerate(batch.instances) if not name)
     if plain[UNITS].null_count < len(batch):
         for row, units in enumerate(plain[UNITS].to_pylist()):
             if units is not None and (len(units) > MOST_UNITS or any(amount > LARGEST_NUMBER for _, amount in units)):
                 refused[row] = f"units: more than {MOST_UNITS}, or one is above {LARGEST_NUMBER:g}"
-    machine = [row for row, account in enumerate(batch.accounts) if account[_KIND] in MACHINE_KINDS]
-    if machine:
-        starts, ends = plain["window_start"].to_pylist(), plain["window_end"].to_pylist()
-        for row in machine:
-            if ends[row] - starts[row] > LONGEST_MACHINE_RECORD_SECONDS * 1_000_000:
-                reason = f"window_end: a machine's record covers at most {LONGEST_MACHINE_RECORD_SECONDS} s"
+    longest_us = LONGEST_MACHINE_RECORD_SECONDS * 1_000_000
+    long = pc.greater(pc.subtract(plain["window_end"], plain["window_start"]), longest_us)
+    if pc.any(long).as_py():
+        reason = f"window_end: a machine's record covers at most {LONGEST_MACHINE_RECORD_SECONDS} s"
+        for row, bad in enumerate(long.to_pylist()):
+            if bad and batch.accounts[row][_KIND] in MACHINE_KINDS:
                 refused.setdefault(row, reason)
     batch.refuse(refused)
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +26,8 @@ from carbon_sdk.collector.store import StoreError
 LOAD_RECORDS = 100_000
 """Most records of one transaction."""
 CHECKPOINT_BYTES = 192 * 1024 * 1024
-"""Journal, or DuckDB's log, beyond which a checkpoint is made. Measured in benchmarks/ingest.py."""
+"""Bytes of the journal that are loaded, or of DuckDB's log, beyond which a checkpoint is made. Measured by
+benchmarks/ingest.py."""
 FIRST_SECONDS = int(datetime(2020, 1, 1, tzinfo=UTC).timestamp())
 """No record is older than this, whatever its clock says."""
 _LINGER = (Linger(from_records=1, seconds=0.25), Linger(from_records=5_000, seconds=1.0))
@@ -36,6 +37,8 @@ _NICENESS = 5
 _RETRY_SECONDS = 1.0
 _MACHINES_SECONDS = 5.0
 _UPKEEP_SECONDS = 600.0
+_STEPS_SECONDS = 0.25
+"""Steps of the upkeep are done for about so long after each transaction."""
 
 
 class Loader:
@@ -70,6 +73,7 @@ class Loader:
         self._now = now
         self._log = log
         self._machines_at = self._upkeep_at = time.monotonic()
+        self._steps: Iterator[None] = iter(())
         self.oldest = 0.0
         """Windows that start before this are refused, seconds since 1970; brought up to date by `age`."""
 
@@ -136,9 +140,8 @@ class Loader:
 
     def retain(self) -> None:
         """Sum up, and delete, what is old enough."""
-        now = self.age()
-        duckdb_upkeep.compact(self._database.connection, now)
-        duckdb_upkeep.retain(self._database.connection, now, self._retention)
+        for _ in self._upkeep():
+            pass
 
     def backup(self, path: Path) -> None:
         """Copy the store to a new file.
@@ -167,6 +170,11 @@ class Loader:
             cursor.close()
             draft.unlink(missing_ok=True)
 
+    def _upkeep(self) -> Iterator[None]:
+        now = self.age()
+        yield from duckdb_upkeep.compact(self._database.connection, now)
+        yield from duckdb_upkeep.retain(self._database.connection, now, self._retention)
+
     def _keep_up(self, *, last: bool) -> None:
         now = time.monotonic()
         if now - self._machines_at >= _MACHINES_SECONDS or last:
@@ -174,9 +182,19 @@ class Loader:
             duckdb_upkeep.refresh_machines(self._database.connection)
         if now - self._upkeep_at >= _UPKEEP_SECONDS:
             self._upkeep_at = now
-            self.retain()
-        if last or max(self._journal.length_bytes, self._database.log_bytes) > CHECKPOINT_BYTES:
+            self._steps = self._upkeep()
+        self._go_on(now + _STEPS_SECONDS)
+        spared_bytes = max(self._journal.loaded_bytes(self._backlog.loaded), self._database.log_bytes)
+        if last or spared_bytes > CHECKPOINT_BYTES:
             self.checkpoint()
+
+    def _go_on(self, until: float) -> None:
+        """Do steps of the upkeep, one at least, until a moment; an upkeep that fails begins anew at its next time."""
+        steps, self._steps = self._steps, iter(())
+        for _ in steps:
+            if time.monotonic() >= until:
+                self._steps = steps
+                return
 
     def _reopen(self, exc: BaseException) -> None:
         """After an error from which DuckDB does not come back in this process, open the file anew."""

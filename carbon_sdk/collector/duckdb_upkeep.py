@@ -1,9 +1,10 @@
 """What the DuckDB store does beside taking records in: one machine book, compact roll-ups, retention, new prices.
 
-Every step is one transaction and changes no total. The steps run on the thread that loads, so nothing else writes.
+Every step is one transaction and changes no total. The steps run on the thread that loads, so nothing else writes;
+upkeep is a row of short ones, so that records are loaded in between.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -15,6 +16,8 @@ from carbon_sdk.collector.store import LASTING, NewPrice
 
 CELL_US = 60_000_000
 """The machine book is chosen minute by minute: the emit interval unless set otherwise."""
+FOLD_ROWS = 200_000
+"""Rows of a roll-up that one step of the upkeep sums up."""
 _SETTLED_SECONDS = 2 * 3600
 """Roll-up rows older than this are summed into one per key; records that come later still are summed the next day."""
 
@@ -123,12 +126,13 @@ _KEYS = {
 }
 
 
-def compact(connection: duckdb.DuckDBPyConnection, now: int) -> None:
-    """Sum the deltas of the roll-ups into one row per key, for the quarters that have settled.
+def compact(connection: duckdb.DuckDBPyConnection, now: int, *, rows: int = FOLD_ROWS) -> Iterator[None]:
+    """Sum the deltas of the roll-ups into one row per key, for the quarters that have settled, step by step.
 
     Args:
         connection: The store.
         now: Seconds since 1970.
+        rows: That one step sums up, about.
     """
     until = (now - _SETTLED_SECONDS) // SLOT_SECONDS * SLOT_SECONDS
     since = get_meta(connection, "compacted_until")
@@ -137,18 +141,22 @@ def compact(connection: duckdb.DuckDBPyConnection, now: int) -> None:
     if until <= since:
         return
     for table in ("rollup", "service_rollup", "unit_rollup"):
-        _fold(connection, table, f"slot >= {since} and slot < {until} and seconds = {SLOT_SECONDS}", "slot, seconds")
+        yield from _fold(connection, table, f"slot >= {since} and slot < {until}", "slot", SLOT_SECONDS, rows)
     _fold_intensities(connection)
     set_meta(connection, "compacted_until", until)
+    yield
 
 
-def retain(connection: duckdb.DuckDBPyConnection, now: int, retention: Retention) -> None:
-    """Delete single records, fold quarters into days and forget instances, each after its time. No total changes.
+def retain(
+    connection: duckdb.DuckDBPyConnection, now: int, retention: Retention, *, rows: int = FOLD_ROWS
+) -> Iterator[None]:
+    """Delete single records, fold quarters into days and forget instances, each after its time, step by step.
 
     Args:
         connection: The store.
         now: Seconds since 1970.
         retention: How long.
+        rows: Of a roll-up that one step sums up, about.
     """
     refresh_machines(connection)
     offset = get_meta(connection, "day_offset")
@@ -163,27 +171,45 @@ def retain(connection: duckdb.DuckDBPyConnection, now: int, retention: Retention
     except BaseException:
         roll_back(connection)
         raise
+    yield
     if fine_until > get_meta(connection, "coarse_until"):
         set_meta(connection, "coarse_until", fine_until)
-    day = f"(slot + {offset}) // {DAY_SECONDS} * {DAY_SECONDS} - {offset}, {DAY_SECONDS}"
+    day = f"(slot + {offset}) // {DAY_SECONDS} * {DAY_SECONDS} - {offset}"
     for table in _KEYS:
-        _fold(connection, table, f"slot < {fine_until} and seconds = {SLOT_SECONDS}", day)
+        yield from _fold(connection, table, f"slot < {fine_until}", day, DAY_SECONDS, rows)
     _forget_instances(connection, now - retention.instance_days * DAY_SECONDS)
+    yield
 
 
 def _days_before(now: int, days: int, offset: int) -> int:
     return (now + offset) // DAY_SECONDS * DAY_SECONDS - offset - days * DAY_SECONDS
 
 
-def _fold(connection: duckdb.DuckDBPyConnection, table: str, which: str, slot: str) -> None:
-    """Replace rows of a roll-up by their sums per key and the given slot."""
+def _fold(
+    connection: duckdb.DuckDBPyConnection, table: str, which: str, slot: str, seconds: int, rows: int
+) -> Iterator[None]:
+    """Replace the quarters of a roll-up by their sums per key and longer slot, or per key alone, step by step."""
+    keys = _KEYS[table][0]
+    found = connection.execute(
+        f"select {slot} as start, count(*) from {table} where {which} and seconds = {SLOT_SECONDS} "
+        "group by all order by start"
+    ).fetchall()
+    for start, count in found:
+        steps = count // rows + 1
+        of_slot = f"slot >= {start} and slot < {start + seconds} and seconds = {SLOT_SECONDS}"
+        for step in range(steps):
+            _fold_rows(connection, table, f"{of_slot} and hash({keys}) % {steps} = {step}", start, seconds)
+            yield
+
+
+def _fold_rows(connection: duckdb.DuckDBPyConnection, table: str, which: str, start: int, seconds: int) -> None:
     keys, measures = _KEYS[table]
     sums = ", ".join(f"sum({name})" for name in measures)
     connection.execute("begin")
     try:
         connection.execute(
-            f"create or replace temp table folded as select {slot}, {keys}, {sums} from {table} "
-            f"where {which} group by all"
+            f"create or replace temp table folded as select {start}, {seconds}, {keys}, {sums} from {table} "
+            f"where {which} group by {keys}"
         )
         connection.execute(f"delete from {table} where {which}")
         connection.execute(f"insert into {table} (slot, seconds, {keys}, {', '.join(measures)}) select * from folded")
@@ -225,9 +251,14 @@ def _forget_instances(connection: duckdb.DuckDBPyConnection, before: int) -> Non
         connection.execute("delete from heads")
         connection.execute("insert into heads select * from folded")
         connection.execute(
-            "delete from instances where instance_id not in (select instance_id from heads) "
-            "and instance_id not in (select instance_id from records)"
+            "create or replace temp table forgotten as "
+            "select instance_id from instances where instance_id not in (select instance_id from heads)"
         )
+        if connection.execute("select 1 from forgotten limit 1").fetchone():  # records are only then looked through
+            connection.execute(
+                "delete from instances where instance_id in (select instance_id from forgotten) "
+                "and instance_id not in (select instance_id from records)"
+            )
         set_meta(connection, "forgotten_until", before)
         connection.execute("commit")
     except BaseException:

@@ -11,6 +11,7 @@ whole ones behind it is another matter: nothing is cut then, and the error says 
 """
 
 import contextlib
+import itertools
 import os
 import struct
 import zlib
@@ -91,6 +92,10 @@ class Journal:
         """Bytes in all segments."""
         return sum(self._sizes.values())
 
+    def loaded_bytes(self, loaded: int) -> int:
+        """Bytes of the segments that can be forgotten once the store's own file holds the frames up to `loaded`."""
+        return sum(self._sizes[first] for first in self._loaded(loaded))
+
     @property
     def last(self) -> int:
         """Number of the last frame written; 0 before the first."""
@@ -139,17 +144,19 @@ class Journal:
 
     def forget(self, loaded: int) -> None:
         """Delete the segments whose frames are all at or before `loaded`."""
-        firsts = sorted(self._sizes)
-        for first, following in zip(firsts, [*firsts, self._next][1:], strict=True):
-            if following - 1 <= loaded:
-                if self._file is not None and first == self._first:
-                    self._close_segment()
-                self._path(first).unlink(missing_ok=True)
-                del self._sizes[first]
+        for first in self._loaded(loaded):
+            if self._file is not None and first == self._first:
+                self._close_segment()
+            self._path(first).unlink(missing_ok=True)
+            del self._sizes[first]
 
     def close(self) -> None:
         """Give the descriptor back; a second call does nothing."""
         self._close_segment()
+
+    def _loaded(self, loaded: int) -> list[int]:
+        firsts = sorted(self._sizes)
+        return [first for first, following in itertools.pairwise([*firsts, self._next]) if following - 1 <= loaded]
 
     def _segment(self, number: int) -> int:
         if self._file is not None and self._length >= self._segment_bytes:
