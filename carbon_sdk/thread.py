@@ -10,7 +10,7 @@ import selectors
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, TypeVar
 
 from carbon_sdk.cpu.clock import Clock
@@ -51,7 +51,7 @@ class Thread(threading.Thread):
         self._asked_to_stop = False
         self._at_work = threading.RLock()  # a sink may fork, which is this thread itself
         self.ready = threading.Event()
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.line: Any = None
         """The `Line`, once it stands."""
 
@@ -61,7 +61,7 @@ class Thread(threading.Thread):
                 self._clock.own_thread()
                 with asyncio.Runner(debug=False, loop_factory=self._new_loop) as runner:  # the app debugs its own loops
                     runner.run(self._run())
-            except Exception as exc:  # no error of ours reaches the app: it is told, and nothing is measured
+            except BaseException as exc:  # a plugin may even call `sys.exit`: it is told, and nothing is measured
                 self.failure = exc
                 self._log.fault("carbon", exc, remedy="nothing is measured in this process")
             finally:
@@ -90,10 +90,8 @@ class Thread(threading.Thread):
         self._asked_to_stop = True
         self.ready.wait(seconds)
         if self._loop is not None and self._stopping is not None and self.is_alive():
-            try:
+            with suppress(RuntimeError):  # the loop has just ended by itself
                 self._loop.call_soon_threadsafe(self._stopping.set)
-            except RuntimeError:  # the loop has just ended by itself
-                return
         if self is not threading.current_thread():
             self.join(seconds + 1.0)
 

@@ -347,6 +347,19 @@ async def test_an_object_whose_call_is_awaited_is_measured_until_it_has_returned
     assert min(cpu["job"], cpu["old"]) >= 0.02
 
 
+def test_a_meter_that_ends_the_interpreter_ends_the_measuring_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """A thread that ends by `sys.exit` says nothing of its own accord."""
+
+    class Leaving(FakeMeter):
+        def read(self) -> Any:
+            raise SystemExit(4)
+
+    with Carbon(meters=[Leaving()], provider=FixedIntensity(100.0)), track("job"):
+        pass
+
+    assert any("SystemExit: 4" in record.getMessage() for record in caplog.records)
+
+
 def test_a_program_whose_packages_lie_in_a_zip_is_measured(tmp_path: Path) -> None:
     """As zipapp packs it: our tables are in the archive, too."""
     root = pathlib.Path(carbon_sdk.__file__).parent
