@@ -25,6 +25,12 @@ def test_the_worker_prints_what_each_job_cost() -> None:
     assert "None" not in done.stdout
 
 
+@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_an_example_is_short(example: Path) -> None:
+    """It fits a page of a README."""
+    assert len(example.read_text(encoding="utf-8").splitlines()) <= 25
+
+
 def test_the_demo_prints_books_that_add_up(tmp_path: Path) -> None:
     """A real uvicorn, real traffic, every endpoint in the table, every measured joule booked."""
     log = tmp_path / "carbon.log"
