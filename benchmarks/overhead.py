@@ -1,6 +1,7 @@
 """CPU that the middleware adds to a request of a one-line Starlette endpoint, in process, beside its peers.
 
 Each round runs every variant in turn; the figure is the median over rounds of the difference to bare in the same round.
+What a Prometheus sink adds is told by two Carbons that take turns in each round.
 Run: `python benchmarks/overhead.py`.
 """
 
@@ -215,6 +216,38 @@ def measuring(sinks: Mapping[str, TotalsSink]) -> Carbon:
     return Carbon(meters=[FakeMeter(20.0)], provider=FixedIntensity(), sinks=sinks, zone="DE")
 
 
+SECONDS = 2.0
+"""How long each of two Carbons serves in a round: two windows, at each of which the sink's counters move."""
+
+
+async def serve_for(seconds: float, app: ASGIApp, requests: int) -> float:
+    """CPU nanoseconds of the whole process, our own thread included, for each request served in so many seconds."""
+    begun, until, served = time.process_time_ns(), time.monotonic() + seconds, 0
+    while time.monotonic() < until:
+        await serve(app, requests)
+        served += requests
+    return (time.process_time_ns() - begun) / served
+
+
+async def added_by_prometheus(count: int, requests: int) -> list[float]:
+    """CPU nanoseconds that the sink adds to a request, in each round.
+
+    One Carbon runs in a process at a time, so each round runs one without the sink and one with it, in alternating
+    order; the first requests of each do not count.
+    """
+    added = []
+    for turn in range(count):
+        figures = {}
+        for with_sink in (False, True) if turn % 2 else (True, False):
+            async with measuring(with_prometheus() if with_sink else {}) as carbon:
+                app = CarbonMiddleware(application(), carbon=carbon)
+                await serve(app, requests)
+                gc.collect()
+                figures[with_sink] = await serve_for(SECONDS, app, requests)
+        added.append(figures[True] - figures[False])
+    return added
+
+
 def show(figures: Mapping[str, list[float]]) -> None:
     """Print a row of each variant."""
     bare = figures["bare"]
@@ -236,12 +269,12 @@ async def main() -> None:
         measured = {"carbon_sdk": CarbonMiddleware(application(), carbon=carbon)}
         show(await rounds({**peers(), **measured}, arguments.rounds, arguments.requests))
         inside = await parts(lambda app: CarbonMiddleware(app, carbon=carbon), arguments.rounds)
-    async with measuring(with_prometheus()) as carbon:
-        measured = {"carbon_sdk with Prometheus": CarbonMiddleware(application(), carbon=carbon)}
-        show(await rounds({"bare": application(), **measured}, arguments.rounds, arguments.requests))
     print("\n| carbon_sdk adds to | us |\n|---|---|")
     for name, nanoseconds in inside.items():
         print(f"| {name} | {nanoseconds / 1000:.2f} |")
+    added = await added_by_prometheus(arguments.rounds, arguments.requests)
+    first, middle, third = (value / 1000 for value in statistics.quantiles(added, n=4))
+    print(f"\nPrometheus adds to a request: {middle:.2f} us (quartiles {first:.2f}..{third:.2f})")
 
 
 if __name__ == "__main__":
