@@ -317,3 +317,12 @@ def test_promtool_has_nothing_to_say() -> None:
     )
 
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
+def test_without_prometheus_client_the_sink_says_what_to_install() -> None:
+    """The exact words for pip."""
+    code = "import sys; sys.modules['prometheus_client'] = None\nimport carbon_sdk.sinks.prometheus"
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+
+    assert 'pip install "carbon-sdk[prometheus]"' in said
