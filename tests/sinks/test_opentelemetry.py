@@ -3,9 +3,11 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import grpc
 import httpx
@@ -24,6 +26,7 @@ from carbon_sdk.integrations.asgi import Receive
 from carbon_sdk.integrations.asgi_request import Scope, Send
 from carbon_sdk.sinks.opentelemetry import OpenTelemetrySink
 from carbon_sdk.testing import FakeMeter, FixedIntensity
+from tests.servers.serving import COMMANDS, PATIENCE_SECONDS, Server
 from tests.sinks.totals import standing, total, totals
 
 Export = metrics_service_pb2.ExportMetricsServiceRequest
@@ -225,6 +228,31 @@ def test_joules_arrive_over_grpc(grpc_receiver: tuple[str, list[Export]]) -> Non
     deliver(GRPCExporter(endpoint=address, insecure=True))
 
     assert_joules(received)
+
+
+def test_the_example_delivers_its_endpoint(
+    http_receiver: tuple[str, list[Export]], free_port: int, tmp_path: Path
+) -> None:
+    """Under a real server, with the next export."""
+    address, received = http_receiver
+    server = Server(
+        COMMANDS["uvicorn"]("examples.opentelemetry_service:app", free_port),
+        free_port,
+        tmp_path,
+        OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=address,
+        OTEL_METRIC_EXPORT_INTERVAL="200",
+        OTEL_SERVICE_NAME="squares",
+    )
+    joules: dict[str, float] = {}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not joules.get("GET /squares/{count}") and time.monotonic() < deadline:
+        server.ask("GET", "/squares/2000000")
+        time.sleep(0.2)
+        joules = {roots[-1]: amount for roots, amount in joules_of(received, "carbon.root.energy").items()}
+    server.stop()
+
+    assert joules["GET /squares/{count}"] > 0.0
+    assert {roots[0] for roots in joules_of(received)} == {"squares"}
 
 
 async def test_a_receiver_that_never_answers_holds_up_neither_a_request_nor_a_window() -> None:

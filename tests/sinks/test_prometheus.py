@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from carbon_sdk.errors import SettingsError, SinkError
 from carbon_sdk.sinks.prometheus import PrometheusSink, expose
 from carbon_sdk.sinks.prometheus_counters import Counted
 from carbon_sdk.testing import FakeMeter, FixedIntensity
+from tests.servers.serving import COMMANDS, PATIENCE_SECONDS, Server
 from tests.sinks.totals import standing, total, totals
 
 OWN = {"kind": "request", "endpoint": "GET /a", "span": "GET /a"}
@@ -256,6 +258,23 @@ async def test_a_port_in_the_settings_opens_a_server_with_a_registry_of_its_own(
     await PrometheusSink.from_options({"port": str(free_port)}, None).aclose()
 
 
+def test_the_example_shows_its_endpoint_to_a_scrape(free_port: int, tmp_path: Path) -> None:
+    """Under a real server, once a window has closed after the request."""
+    server = Server(COMMANDS["uvicorn"]("examples.prometheus_service:app", free_port), free_port, tmp_path)
+    shown: dict[str, float] = {}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not shown.get("carbon_energy_joules_total") and time.monotonic() < deadline:
+        server.ask("GET", "/squares/2000000")
+        time.sleep(0.2)
+        text = server.ask("GET", "/metrics").partition(b"\r\n\r\n")[2].decode()
+        samples = [sample for family in parse_text(text) for sample in family.samples]
+        shown = {one.name: one.value for one in samples if one.labels.get("endpoint") == "GET /squares/{count}"}
+    server.stop()
+
+    assert shown["carbon_energy_joules_total"] > 0.0
+    assert shown["carbon_requests_total"] >= 1.0
+
+
 async def test_a_port_that_cannot_be_had_is_said(free_port: int) -> None:
     """No number, out of range, in use: each names the setting or the address."""
     for text in ("http", "70000", "-1"):
@@ -272,6 +291,7 @@ import sys
 from carbon_sdk.sinks.prometheus import PrometheusSink, expose
 from carbon_sdk.sinks.prometheus_counters import Counted
 from carbon_sdk.testing import FixedIntensity
+from tests.servers.serving import COMMANDS, PATIENCE_SECONDS, Server
 from tests.sinks.totals import total, totals
 sink = PrometheusSink()
 for joules in range(1, 6):
