@@ -1,4 +1,4 @@
-"""What a command cost, as a table for people. Needs the extra `cli`; loaded once the program has ended."""
+"""What a command cost, as a table for people. Needs the extra `cli`; loaded while the program runs."""
 
 try:
     from rich import box

@@ -6,7 +6,7 @@ code is ours.
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from shutil import get_terminal_size
@@ -53,7 +53,7 @@ class Terminal:
         settings = from_environment(program.environment, on_error=lambda problem: log.fault(problem.setting, problem))
         self._stack = ExitStack()
         self._books = self._stack.enter_context(open_books(settings, self._name, log, program=program))
-        self._shown = not as_json and csv is None and not explained
+        self._show = None if as_json or csv is not None or explained else _drawing()
 
     def begin(self) -> None:
         """The first window."""
@@ -88,20 +88,20 @@ class Terminal:
                 _write(explain(result.record, windows=result.windows).text(get_terminal_size().columns))
             if self._as_json:
                 _write(report.json_line(result))
-            elif self._shown:
-                _write(_table(result))
+            elif self._show is not None:
+                _write(self._show(result))
         except Exception as exc:  # the program has ended, and its exit code is what whoever called us waits for
             self._log.fault("run.report", exc)
         self._log.flush()
 
 
-def _table(result: Result) -> str:
-    """The table for people; as sentences where nothing is installed that draws it."""
+def _drawing() -> Callable[[Result], str]:
+    """What shows a result to people: a table, or sentences where nothing is installed that draws one."""
     try:
-        from carbon_sdk.command.table import table  # noqa: PLC0415  # needs the extra `cli`; the program has ended
-    except ModuleNotFoundError:
-        return report.lines(result)
-    return table(result)
+        from carbon_sdk.command.table import table  # noqa: PLC0415  # needs the extra `cli`
+    except ImportError:
+        return report.lines
+    return table
 
 
 def _tell(level: str, _event: str, fields: Mapping[str, Any]) -> None:
