@@ -23,7 +23,7 @@ from carbon_sdk.collector.problems import Problems, reason
 from carbon_sdk.collector.report import DAY_SECONDS
 from carbon_sdk.collector.store import StoreError
 
-LOAD_RECORDS = 100_000
+LOAD_RECORDS = 200_000
 """Most records of one transaction."""
 CHECKPOINT_BYTES = 192 * 1024 * 1024
 """Bytes of the journal that are loaded, or of DuckDB's log, beyond which a checkpoint is made. Measured by

@@ -55,7 +55,7 @@ class Group:
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, TABLE) as stream:
             stream.write_table(self.table)
-        return b"".join((len(words).to_bytes(_LENGTH_BYTES, "little"), words, sink.getvalue().to_pybytes()))
+        return b"".join((len(words).to_bytes(_LENGTH_BYTES, "little"), words, memoryview(sink.getvalue())))
 
     @staticmethod
     def from_bytes(frame: bytes) -> "Group":

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -73,6 +74,12 @@ GC_THRESHOLDS = (50_000, 20, 100)
 fifth of the time of a collector under load (py-spy)."""
 
 
+SWITCH_SECONDS = 0.05
+"""After so long a thread that computes in Python must give way. All of ours give way earlier by themselves, in each
+call of DuckDB, Arrow and the disk. At Python's own 5 ms they took the caches from each other in the middle of a body,
+which cost a tenth of the rate (benchmarks/ingest.py)."""
+
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
 KEPT_BYTES = 32 * 1024 * 1024
 """Freed memory that stays with the process: the longest body, unpacked, and the most that glibc takes. Fetching it anew
@@ -84,6 +91,7 @@ def run(service: Coroutine[Any, Any, None]) -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     _keep_freed_memory()
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files < FILES <= most:
