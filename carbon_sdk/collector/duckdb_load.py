@@ -1,6 +1,7 @@
 """Groups go into the DuckDB tables: records, roll-ups as deltas, copies of the machine book, heads, all or nothing."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 import duckdb
 import pyarrow as pa
@@ -67,34 +68,35 @@ def load(connection: duckdb.DuckDBPyConnection, groups: Sequence[Group], frame: 
         duckdb.Error: Nothing of it was written.
     """
     incoming = pa.concat_tables([group.table for group in groups])
-    connection.execute("begin")
     try:
-        _insert_keys(connection, "account", ACCOUNT, [one for group in groups for one in group.accounts])
-        _insert_keys(connection, "machine", ("machine",), [one for group in groups for one in group.machines])
-        _insert_keys(connection, "instance", ("instance",), [one for group in groups for one in group.instances])
-        _insert_keys(connection, "provenance", PROVENANCE, [one for group in groups for one in group.provenances])
-        _insert_heads(connection, groups, seen_us)
-        connection.register("incoming", incoming)
-        for statement in (INSERT_RECORDS, MAKE_DELTA, INSERT_ROLLUP, INSERT_SERVICES, INSERT_INTENSITIES):
-            connection.execute(statement)
-        if incoming[UNITS].null_count < len(incoming):
-            connection.execute(INSERT_UNITS)
-        connection.execute(INSERT_COPIES, [frame])
-        set_meta(connection, "frame", frame)
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
+        with transaction(connection):
+            _insert_keys(connection, "account", ACCOUNT, [one for group in groups for one in group.accounts])
+            _insert_keys(connection, "machine", ("machine",), [one for group in groups for one in group.machines])
+            _insert_keys(connection, "instance", ("instance",), [one for group in groups for one in group.instances])
+            _insert_keys(connection, "provenance", PROVENANCE, [one for group in groups for one in group.provenances])
+            _insert_heads(connection, groups, seen_us)
+            connection.register("incoming", incoming)
+            for statement in (INSERT_RECORDS, MAKE_DELTA, INSERT_ROLLUP, INSERT_SERVICES, INSERT_INTENSITIES):
+                connection.execute(statement)
+            if incoming[UNITS].null_count < len(incoming):
+                connection.execute(INSERT_UNITS)
+            connection.execute(INSERT_COPIES, [frame])
+            set_meta(connection, "frame", frame)
     finally:
         connection.unregister("incoming")
 
 
-def roll_back(connection: duckdb.DuckDBPyConnection) -> None:
-    """Leave a transaction that failed; one that DuckDB has ended already is left as it is."""
+@contextlib.contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All of a block or nothing of it; what ends the block early is raised again once all is taken back."""
+    connection.execute("begin")
     try:
-        connection.execute("rollback")
-    except duckdb.Error:
-        return
+        yield
+        connection.execute("commit")
+    except BaseException:
+        with contextlib.suppress(duckdb.Error):  # DuckDB has ended the transaction already
+            connection.execute("rollback")
+        raise
 
 
 def set_meta(connection: duckdb.DuckDBPyConnection, name: str, value: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from carbon_sdk.collector.duckdb_load import get_meta, roll_back, set_meta
+from carbon_sdk.collector.duckdb_load import get_meta, set_meta, transaction
 from carbon_sdk.collector.report import DAY_SECONDS, MACHINE_MEASURES, PROCESS_MEASURES, SLOT_SECONDS
 from carbon_sdk.collector.store import LASTING, NewPrice
 
@@ -97,8 +97,7 @@ def refresh_machines(connection: duckdb.DuckDBPyConnection) -> int:
     done, newest = get_meta(connection, "machines_frame"), get_meta(connection, "frame")
     if done >= newest:
         return 0
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         connection.execute(_DIRTY, [done])
         connection.execute(_TOO_LATE, [get_meta(connection, "copies_from")])
         row = connection.execute("select count(*) from dirty").fetchone()
@@ -110,10 +109,6 @@ def refresh_machines(connection: duckdb.DuckDBPyConnection) -> int:
             )
             connection.execute(_CHOICE)
         set_meta(connection, "machines_frame", newest)
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
     return int(dirty)
 
 
@@ -162,15 +157,10 @@ def retain(
     offset = get_meta(connection, "day_offset")
     raw_until = _days_before(now, retention.raw_days, offset)
     fine_until = _days_before(now, retention.fine_days, offset)
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         connection.execute("delete from records where window_start < ?", [raw_until * 1_000_000])
         connection.execute("delete from machine_copies where window_start < ?", [raw_until * 1_000_000])
         set_meta(connection, "copies_from", max(raw_until, get_meta(connection, "copies_from")))
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
     yield
     if fine_until > get_meta(connection, "coarse_until"):
         set_meta(connection, "coarse_until", fine_until)
@@ -205,18 +195,13 @@ def _fold(
 def _fold_rows(connection: duckdb.DuckDBPyConnection, table: str, which: str, start: int, seconds: int) -> None:
     keys, measures = _KEYS[table]
     sums = ", ".join(f"sum({name})" for name in measures)
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         connection.execute(
             f"create or replace temp table folded as select {start}, {seconds}, {keys}, {sums} from {table} "
             f"where {which} group by {keys}"
         )
         connection.execute(f"delete from {table} where {which}")
         connection.execute(f"insert into {table} (slot, seconds, {keys}, {', '.join(measures)}) select * from folded")
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
 
 
 def _fold_intensities(connection: duckdb.DuckDBPyConnection) -> None:
@@ -227,21 +212,15 @@ def _fold_intensities(connection: duckdb.DuckDBPyConnection) -> None:
             partition by project, service, provenance_id order by window_end desc) = 1
         """
     )
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         connection.execute("delete from intensities")
         connection.execute("insert into intensities select * from folded")
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
 
 
 def _forget_instances(connection: duckdb.DuckDBPyConnection, before: int) -> None:
     """Sum the heads into one row per instance, and leave out those that were last seen before a moment."""
     before = max(before, get_meta(connection, "forgotten_until"))
-    connection.execute("begin")
-    try:
+    with transaction(connection):
         connection.execute(
             "create or replace temp table folded as select instance_id, max(sequence), max(seen_us) from heads "
             "group by instance_id having max(seen_us) >= ? "
@@ -260,10 +239,6 @@ def _forget_instances(connection: duckdb.DuckDBPyConnection, before: int) -> Non
                 "and instance_id not in (select instance_id from records)"
             )
         set_meta(connection, "forgotten_until", before)
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
 
 
 _REPRICE = f"""
@@ -306,24 +281,20 @@ def reprice(
         }
     )
     connection.register("priced", table)
-    connection.execute("begin")
     try:
-        connection.execute(_REPRICE, [project])
-        row = connection.execute("select coalesce(max(repricing_id), 0) + 1 from repricings").fetchone()
-        number = int(row[0]) if row else 1
-        connection.execute(
-            "delete from repriced using new_prices n where repriced.slot = n.slot "
-            "and repriced.account_id = n.account_id and repriced.provenance_id = n.provenance_id"
-        )
-        connection.execute("insert into repriced select ?, * from new_prices", [number])
-        connection.execute(
-            "insert into repricings select ?, ?, ?, ?, ?, ?, count(*) from new_prices",
-            [number, now_us, project, source, min(slots), max(slots) + SLOT_SECONDS],
-        )
-        connection.execute("commit")
-    except BaseException:
-        roll_back(connection)
-        raise
+        with transaction(connection):
+            connection.execute(_REPRICE, [project])
+            row = connection.execute("select coalesce(max(repricing_id), 0) + 1 from repricings").fetchone()
+            number = int(row[0]) if row else 1
+            connection.execute(
+                "delete from repriced using new_prices n where repriced.slot = n.slot "
+                "and repriced.account_id = n.account_id and repriced.provenance_id = n.provenance_id"
+            )
+            connection.execute("insert into repriced select ?, * from new_prices", [number])
+            connection.execute(
+                "insert into repricings select ?, ?, ?, ?, ?, ?, count(*) from new_prices",
+                [number, now_us, project, source, min(slots), max(slots) + SLOT_SECONDS],
+            )
     finally:
         connection.unregister("priced")
     return number
