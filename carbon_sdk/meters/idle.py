@@ -7,6 +7,7 @@ curves that fit agree on them. Until then they are unknown, and the usage ratio 
 """
 
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ FIT_SECONDS = 30.0
 OTHER_WORK = 0.01
 """Windows of one utilisation differ by what ran in them; the mean of a bin is not known better than this."""
 AGREEMENT = 0.1
-"""The curves agree when their idle watts are within this of the best one's."""
+"""The curves agree when their idle watts, and what these may err by, are within this of the best one's."""
+ERRORS = 1.5
+"""Each curve's idle watts count as known to so many of their standard deviations."""
 PLAUSIBLE = 4.0
 """A curve fits as well when its chi-square is at most this above the best one's: two standard deviations."""
 MOST = 1e30
@@ -71,9 +74,10 @@ class _Point(NamedTuple):
 
 
 class _Curve(NamedTuple):
-    """One curve laid through the points: where it meets zero load, W, and how badly it fits."""
+    """One curve laid through the points: where it meets zero load and its standard deviation, W; how badly it fits."""
 
     idle_watts: float
+    idle_error: float
     chi_square: float
 
 
@@ -151,9 +155,8 @@ def intercept(points: Sequence[_Point]) -> float | None:
     if best.idle_watts <= 0.0 or best.chi_square > WORST_CHI_SQUARE * len(points):
         return None
     fitting = [curve for curve in curves if curve.chi_square <= best.chi_square + PLAUSIBLE]
-    if any(abs(curve.idle_watts - best.idle_watts) > AGREEMENT * best.idle_watts for curve in fitting):
-        return None
-    return best.idle_watts
+    furthest = max(abs(curve.idle_watts - best.idle_watts) + ERRORS * curve.idle_error for curve in fitting)
+    return best.idle_watts if furthest <= AGREEMENT * best.idle_watts else None
 
 
 def _lay(points: Sequence[_Point], bend: float) -> _Curve:
@@ -173,7 +176,7 @@ def _lay(points: Sequence[_Point], bend: float) -> _Curve:
         weight * (point.watts - idle - rise * one) ** 2
         for weight, one, point in zip(weights, loads, points, strict=True)
     )
-    return _Curve(idle, sum(misses))
+    return _Curve(idle, math.sqrt(1.0 / whole + load * load / spread), sum(misses))
 
 
 def _load(state: object, bins: Sequence[_Bin]) -> bool:
