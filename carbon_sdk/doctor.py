@@ -207,6 +207,7 @@ class Diagnosis:
             "exit_code": self.exit_code,
             "means": self.means,
             **fields,
+            "meters": [report._asdict() for report in self.meters],
             "grid": fields["grid"] | {"intensity": None if value is None else _intensity(value)},
             "test": None if self.test is None else fields["test"] | _sums(self.test),
         }

@@ -8,7 +8,6 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -28,8 +27,7 @@ _NUMBERS = 3
 """Of an account in a window: CPU seconds, joules of CPU domains, joules of GPUs; NaN where unknown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WindowFigure:
+class WindowFigure(NamedTuple):
     """What one window held, and what one account got of it; None is a gap.
 
     Args:
@@ -64,7 +62,7 @@ class WindowFigure:
 
     def to_object(self) -> dict[str, Any]:
         """As one JSON-ready object."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"started_at": utc_text(self.started_at)}
+        return self._asdict() | {"started_at": utc_text(self.started_at)}
 
 
 class _Window(NamedTuple):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from carbon_sdk.cpu.accounts import Cut
 from carbon_sdk.meters.meter import CPU_DOMAINS, Domain, Meter, Method, Reading, Scope
@@ -28,8 +28,7 @@ class CPUBook(Protocol):
         """CPU by account since the last cut."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Energy:
+class Energy(NamedTuple):
     """The joules of one domain over one window; None is a gap, and says why."""
 
     domain: Domain
@@ -48,8 +47,7 @@ class Energy:
         return self.domain in CPU_DOMAINS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class Window(NamedTuple):
     """What was read between two boundaries.
 
     Args:

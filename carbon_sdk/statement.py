@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from carbon_sdk.cpu.accounts import Account, Origin
 from carbon_sdk.emission import JOULES_PER_KWH, Emission, Kind, grams
@@ -16,8 +16,7 @@ from carbon_sdk.spans.ledger import BACKGROUND, Entry, Page, weakest
 from carbon_sdk.wire import legible
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(NamedTuple):
     """What is the same in all records of one process's life.
 
     Args:

@@ -337,7 +337,7 @@ def test_a_person_reads_what_was_found() -> None:
     ("found", "code", "words"),
     [
         (FOUND, 0, "it works"),
-        (replace(FOUND, meters=(replace(FOUND.meters[0], remedy="Do this"),)), 1, "Remedy: Do this"),
+        (replace(FOUND, meters=(FOUND.meters[0]._replace(remedy="Do this"),)), 1, "Remedy: Do this"),
         (replace(FOUND, disabled=True), 3, "CARBON_SDK_DISABLED"),
         (replace(FOUND, test=None), 3, "nothing can be measured"),
         (replace(FOUND, unsupported="no global lock"), 3, "nothing is measured: no global lock"),

@@ -1,6 +1,5 @@
 """Statements: pages of an interval, priced, as records."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -124,7 +123,7 @@ def test_sci_takes_reserved_idle_and_the_share_of_the_machines_making() -> None:
     """((E x I) + M) / R: half of the container's quarter is this process's, half of that the account's."""
     ledger = Ledger(reserved_share=0.25)
     read = window(36.0, requests=2)
-    read = replace(read, energies=(replace(read.energies[0], idle_joules=4.0),))
+    read = read._replace(energies=(read.energies[0]._replace(idle_joules=4.0),))
     record = records((read, CHEAP), ledger=ledger, embodied_g_per_second=8.0)["GET /a"]
 
     assert record.energy_joules == pytest.approx(8.0)
@@ -139,7 +138,7 @@ def test_the_sci_of_an_endpoint_is_in_the_records_of_its_spans_too() -> None:
     alone = records((read, CHEAP), ledger=Ledger(reserved_share=0.25), embodied_g_per_second=8.0)["GET /a"]
     parts = {A: Use(cpu_seconds=0.25, requests=1), span: Use(cpu_seconds=0.75)}
     nested = records(
-        (replace(read, cut=replace(read.cut, accounts=parts)), CHEAP),
+        (read._replace(cut=read.cut._replace(accounts=parts)), CHEAP),
         ledger=Ledger(reserved_share=0.25),
         embodied_g_per_second=8.0,
     )
@@ -154,8 +153,7 @@ def test_workers_of_one_container_carry_its_making_and_its_idle_once(cpu: list[f
     """Over all accounts of all workers, M and the reserved idle are the container's, however they share the CPU."""
     contained, made, carried = sum(cpu), 0.0, 0.0
     for used in cpu:
-        read = replace(
-            window(50.0, requests=1),
+        read = window(50.0, requests=1)._replace(
             energies=(Energy(domain="package", joules=50.0, method="model", idle_joules=idle),),
             container_cpu_seconds=contained,
             cut=Cut(
@@ -200,7 +198,7 @@ def test_totals_keep_apart_on_whose_behalf_an_endpoint_worked() -> None:
     """One endpoint, called by a stranger and for a checkout."""
     told = A._replace(origin=Origin("web", "POST /checkout"))
     read = window(36.0)
-    both = replace(read, cut=replace(read.cut, accounts={A: Use(cpu_seconds=0.5), told: Use(cpu_seconds=1.5)}))
+    both = read._replace(cut=read.cut._replace(accounts={A: Use(cpu_seconds=0.5), told: Use(cpu_seconds=1.5)}))
     statement = Statement(terms())
     statement.add(Ledger().book(both), CHEAP)
     joules = {
@@ -231,8 +229,7 @@ def test_an_account_that_did_something_without_cpu_that_a_clock_saw_leaves_a_rec
 
 def test_every_gram_is_of_the_wall_socket_where_the_way_there_is_set() -> None:
     """PUE and wall factor multiply all grams, idle ones too, and leave the intensity as the grid's."""
-    read = replace(
-        window(36.0, requests=1),
+    read = window(36.0, requests=1)._replace(
         energies=(Energy(domain="package", joules=36.0, method="model", idle_joules=4.0),),
     )
     found = records((read, CHEAP), ledger=Ledger(idle_policy="by_cpu"), pue=1.5, wall_factor=1.2)
@@ -263,7 +260,7 @@ def test_what_a_span_counted_is_added_over_the_windows_of_the_interval_and_over_
 def test_what_was_late_or_too_much_is_told_once_with_the_machines_joules() -> None:
     """Not in each account's record, where a sum would count it again."""
     read = window(36.0, cpu=3.0)  # one second more than the process used
-    found = records((replace(read, cut=replace(read.cut, late_cpu_seconds=0.5)), CHEAP))
+    found = records((read._replace(cut=read.cut._replace(late_cpu_seconds=0.5)), CHEAP))
     told = {name: (one.late_cpu_seconds, one.cpu_overcount_seconds) for name, one in found.items()}
 
     assert told.pop("measured") == (0.5, 1.0)
@@ -272,13 +269,11 @@ def test_what_was_late_or_too_much_is_told_once_with_the_machines_joules() -> No
 
 def test_a_record_names_how_idle_was_told_for_most_of_its_time() -> None:
     """One long window against two short ones."""
-    ratio = replace(window(36.0), energies=(Energy(domain="package", joules=36.0, method="counter"),))
-    long = replace(window(36.0, at=2), seconds=3.0, ended_at=START + timedelta(seconds=5))
+    ratio = window(36.0)._replace(energies=(Energy(domain="package", joules=36.0, method="counter"),))
+    long = window(36.0, at=2)._replace(seconds=3.0, ended_at=START + timedelta(seconds=5))
 
-    assert records((ratio, CHEAP), (replace(ratio), CHEAP), (long, CHEAP))["GET /a"].idle_rule == "model"
-    assert records((ratio, CHEAP), (replace(ratio), CHEAP), (window(36.0, at=2), CHEAP))["GET /a"].idle_rule == (
-        "usage_ratio"
-    )
+    assert records((ratio, CHEAP), (ratio, CHEAP), (long, CHEAP))["GET /a"].idle_rule == "model"
+    assert records((ratio, CHEAP), (ratio, CHEAP), (window(36.0, at=2), CHEAP))["GET /a"].idle_rule == ("usage_ratio")
 
 
 def test_a_record_is_mixed_only_where_joules_of_two_kinds_of_price_are_in_it() -> None:
@@ -291,6 +286,6 @@ def test_a_record_is_mixed_only_where_joules_of_two_kinds_of_price_are_in_it() -
 def test_a_models_bounds_are_in_the_records_of_accounts() -> None:
     """A quarter of 36 J, and of its lower and upper bound."""
     bounds = Energy(domain="package", joules=36.0, method="model", idle_joules=0.0, low_joules=24.0, high_joules=48.0)
-    record = records((replace(window(36.0), energies=(bounds,)), CHEAP))["GET /a"]
+    record = records((window(36.0)._replace(energies=(bounds,)), CHEAP))["GET /a"]
 
     assert (record.energy_low_joules, record.energy_high_joules) == pytest.approx((6.0, 12.0))

@@ -2,16 +2,23 @@
 
 The command is born in it: we enter it, start the command, and leave. Limits and weights stay those of the group around
 it; none is set here.
+
+In version 1 the thread that starts the command enters alone, which takes microseconds. In version 2 the whole process
+must, and the kernel first waits until no process is just being forked or ended: milliseconds
+(`cgroup_procs_write_start` in kernel/cgroup/cgroup.c).
 """
 
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from carbon_sdk.meters import cgroup
 
 PREFIX = "carbon_sdk-"
 _USAGE = {1: "cpuacct.usage", 2: "cpu.stat"}
+_MEMBERS = {1: "tasks", 2: "cgroup.procs"}
+_SELF = "0"  # who writes it: the thread, or its process
 
 
 class Group:
@@ -20,13 +27,14 @@ class Group:
     Args:
         folder: Where it is, already made.
         around: The group in which this process runs.
-        usage: Its account of CPU time.
+        version: Of the interface of control groups.
     """
 
-    def __init__(self, folder: Path, around: Path, usage: Path) -> None:
+    def __init__(self, folder: Path, around: Path, version: Literal[1, 2]) -> None:
         self._folder = folder
         self._around = around
-        self._usage = usage
+        self._members = _MEMBERS[version]
+        self._usage = folder / _USAGE[version]
         self._before_ns = 0
 
     @classmethod
@@ -37,10 +45,9 @@ class Group:
         if around is None:
             return None
         _remove_left(around.own)
-        folder = around.own / f"{PREFIX}{os.getpid()}"
-        group = cls(folder, around.own, folder / _USAGE[around.version])
+        group = cls(around.own / f"{PREFIX}{os.getpid()}", around.own, around.version)
         try:
-            folder.mkdir()
+            group._folder.mkdir()
             group._before_ns = group.cpu_ns()
         except (OSError, ValueError):
             group.close()
@@ -48,9 +55,9 @@ class Group:
         return group
 
     def enter(self) -> bool:
-        """Enter it, with all that is started from now on; False where the kernel does not let us."""
+        """Enter it, with all that this thread starts from now on; False where the kernel does not let us."""
         try:
-            (self._folder / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+            (self._folder / self._members).write_text(_SELF, encoding="ascii")
         except OSError:
             return False
         return True
@@ -58,7 +65,7 @@ class Group:
     def leave(self) -> None:
         """Go back to the group around it; what was started meanwhile stays."""
         with suppress(OSError):
-            (self._around / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
+            (self._around / self._members).write_text(_SELF, encoding="ascii")
 
     def cpu_ns(self) -> int:
         """CPU nanoseconds of all that was ever in it.

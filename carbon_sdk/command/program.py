@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 from carbon_sdk.command.family import Ended, Family
 from carbon_sdk.command.group import Group
@@ -103,13 +103,13 @@ class Program:
         self.environment = environment
         self.family = family
         self._group = group
-        self.started = time.time()
-        self.baseline = Baseline(environment.get("CARBON_SDK_SYSFS_ROOT", "/sys"), procfs_root)
         entered = group is not None and group.enter()  # what this process uses in it counts as the program's: little
         self._group_fails = not entered
-        self.own_cpu_ns = time.process_time_ns()
-        """CPU of this process up to the start."""
         try:
+            self.started = time.time()
+            self.baseline = Baseline(environment.get("CARBON_SDK_SYSFS_ROOT", "/sys"), procfs_root)
+            self.own_cpu_ns = time.process_time_ns()
+            """CPU of this process up to the start."""
             self.pid = _spawn(self.words, environment, mask)
         finally:
             if entered and group is not None:
@@ -265,14 +265,17 @@ def _stop(measurement: Measurement | None) -> None:
         measurement.cut()
 
 
-def end_as(ended: Ended) -> int:
-    """The exit code to end with; where a signal ended the program, this process ends by the same."""
-    if ended.signal_number is None:
-        return ended.exit_code or 0
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its own core is enough
-    number = signal.Signals(ended.signal_number)
-    if number not in (signal.SIGKILL, signal.SIGSTOP):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os.kill(os.getpid(), number)
-    return 128 + ended.signal_number  # a signal that does not end a process by default
+def end_as(ended: Ended) -> NoReturn:
+    """End this process as the program ended: with its exit code, or by the same signal.
+
+    All is told: whoever waits for the end does not wait until the interpreter has taken down what was loaded.
+    """
+    if ended.signal_number is not None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # its own core is enough
+        number = signal.Signals(ended.signal_number)
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+        os._exit(128 + ended.signal_number)  # a signal that does not end a process by default
+    os._exit(ended.exit_code or 0)

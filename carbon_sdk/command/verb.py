@@ -9,13 +9,13 @@ from carbon_sdk.environment import environment
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a program and tell what it cost.
+    """Run a program, tell what it cost, and end this process as it ended.
 
     Args:
         arguments: As parsed.
 
     Returns:
-        The program's exit code; 127 where it is not found, 126 where it cannot be executed.
+        Where no program was run: 127 where it is not found, 126 where it cannot be executed, 2 where none is named.
 
     Raises:
         CarbonSDKError: The CSV file cannot be written; nothing was run.
@@ -46,4 +46,5 @@ def run(arguments: argparse.Namespace) -> int:
     except ProgramError as exc:
         sys.stderr.write(f"carbon-sdk: {exc}\n")
         return exc.exit_code
-    return program.end_as(ended)
+    else:
+        program.end_as(ended)

@@ -77,8 +77,7 @@ class Use:
     units: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class SpanUse:
+class SpanUse(NamedTuple):
     """What one tracked span used in one window: to be told its joules.
 
     Args:
@@ -94,8 +93,7 @@ class SpanUse:
     ended: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """The CPU book of one window.
 
     Args:

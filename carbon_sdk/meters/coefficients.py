@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 
 from carbon_sdk.meters.hardware import CPU
 
-_FIRST_WORD = re.compile(r"[A-Za-z]{3,}(?![A-Za-z?*{])")
+_FIRST_WORDS = re.compile(r"[A-Za-z]{3,}(?:[ -]?[A-Za-z0-9]+)*(?![A-Za-z0-9?*+{])")
 _GROUP = re.compile(r"\([^()]*\)")
 _NOISE = re.compile(
     r"\((?:r|tm)\)|@.*|\bwith (?:radeon|ibpb).*|\b\d+-core\b|\bcpu\b|\bprocessor\b|\b\d+(?:st|nd|rd|th) gen\b",
@@ -158,8 +158,8 @@ def find_architecture(cpu: CPU) -> Architecture | None:
 
 
 def may_match(pattern: str, name: str) -> bool:
-    """Whether a name holds a word that the pattern begins with; without one, building it is not worth its time."""
-    words = [_FIRST_WORD.match(way) for way in _GROUP.sub("", pattern).split("|")]
+    """Whether a name holds the words that the pattern begins with; without them, building it is not worth its time."""
+    words = [_FIRST_WORDS.match(way) for way in _GROUP.sub(".", pattern).split("|")]
     return name != "" and (not all(words) or any(word[0].casefold() in name.casefold() for word in words if word))
 
 

@@ -2,9 +2,8 @@
 
 import ctypes
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from carbon_sdk.errors import MeterError
 from carbon_sdk.meters import cgroup, hardware
@@ -23,8 +22,7 @@ TDP_FACTOR = 10.0
 """No package takes ten times its TDP: a counter that says so is broken."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeterReport:
+class MeterReport(NamedTuple):
     """Whether one meter serves.
 
     Args:
@@ -40,8 +38,7 @@ class MeterReport:
     remedy: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Detected:
+class Detected(NamedTuple):
     """The meters of this machine.
 
     Args:
@@ -166,7 +163,7 @@ def with_instance_type(found: Detected, instance_type: str, *, idle_watts: float
         found.cpu.rest_on(rests_on.package, rests_on.dram, rests_on.basis)
         model = MeterReport(meter=found.cpu.name, serves=True, reason=rests_on.basis)
         reports = tuple(model if report.meter == model.meter else report for report in reports)
-    return replace(found, instance_type=instance_type, reports=reports)
+    return found._replace(instance_type=instance_type, reports=reports)
 
 
 def _began(baseline: Baseline | None) -> tuple[int, float | None] | None:
@@ -200,7 +197,7 @@ def _gpus(wanted: bool | None, build: Callable[[], Meter]) -> tuple[Meter | None
         return None, MeterReport(meter="nvml", serves=False, reason="turned off")
     meter, report = _built("nvml", build)
     if wanted and meter is None and report.remedy is None:
-        report = replace(report, remedy="GPUs were asked for: install NVIDIA's driver, or turn them off")
+        report = report._replace(remedy="GPUs were asked for: install NVIDIA's driver, or turn them off")
     return meter, report
 
 

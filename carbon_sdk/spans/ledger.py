@@ -7,7 +7,7 @@ nothing tells whose it was, to unattributed. A window's bookings are a **page**;
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from carbon_sdk.cpu.accounts import Account, Use
 from carbon_sdk.meters.meter import METHODS, Domain, IdlePolicy, IdleRule, Method
@@ -53,8 +53,7 @@ class Entry:
     reserved_joules: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SpanFigure:
+class SpanFigure(NamedTuple):
     """What one tracked span got on a page."""
 
     span: object
@@ -65,8 +64,7 @@ class SpanFigure:
     ended: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
+class Page(NamedTuple):
     """The bookings of one window.
 
     Args:
@@ -184,7 +182,7 @@ class Ledger:
                 shares = cpu_shares if energy.of_cpu else by_gpu_time(gpu_seconds, process_share=energy.process_share)
                 _divide(page, energy, idle.get(energy.domain, 0.0), shares)
         self._carry(page, window, cpu_shares, process)
-        return replace(page, spans=_span_figures(page, window, uses, process))
+        return page._replace(spans=_span_figures(page, window, uses, process))
 
     def _idle(self, window: Window, *, learn: bool) -> tuple[dict[Domain, float], IdleRule]:
         known = [energy for energy in window.energies if energy.of_cpu and energy.joules is not None]

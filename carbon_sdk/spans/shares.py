@@ -7,14 +7,12 @@ that. A rule by hardware counters would stand beside this one and answer the sam
 
 import math
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shares(Generic[Key]):
+class Shares(NamedTuple, Generic[Key]):
     """Fractions of a window's active joules; with a positive total they add up to 1.
 
     Args:

@@ -105,20 +105,17 @@ def test_splitting_a_window_changes_no_total(read: Window, part: float) -> None:
     """Where power and CPU rates are constant, two windows give each account what one gives."""
 
     def piece(fraction: float) -> Window:
-        return replace(
-            read,
+        return read._replace(
             seconds=read.seconds * fraction,
             energies=tuple(
-                replace(
-                    energy,
+                energy._replace(
                     joules=(energy.joules or 0.0) * fraction,
                     idle_joules=None if energy.idle_joules is None else energy.idle_joules * fraction,
                 )
                 for energy in read.energies
             ),
             busy_cpu_seconds=None if read.busy_cpu_seconds is None else read.busy_cpu_seconds * fraction,
-            cut=replace(
-                read.cut,
+            cut=read.cut._replace(
                 process_cpu_seconds=read.cut.process_cpu_seconds * fraction,
                 accounts={
                     account: replace(
