@@ -1,20 +1,24 @@
 """What `carbon-sdk run` adds to a build: its own CPU, and the same build with and without it, in turns.
 
 The project is a few C files, written anew, built by `make -j2`; their number is set so that a build takes as long as is
-asked for. Its **own CPU** is what the process `carbon-sdk` used, without the program's: the kernel's clock of that
-process, read when it has ended. It hardly varies, and on a machine whose CPUs are all busy it is what the build waits
-for, divided by the CPUs. The builds' **durations** vary by more than that from one to the next, so pairs run back to
+asked for. They differ in length as the files of a project do: equal ones are compiled in step, and then the end of the
+build waits for whatever delays one of them (`--equal` shows it).
+
+Its **own CPU** is what the process `carbon-sdk` used, without the program's: the kernel's clock of that process, read
+when it has ended. It hardly varies. The builds' **durations** vary by more than is added to them, so pairs run back to
 back, the first of them with and without by turns, and the median of their differences is told beside what two builds
 without it differ by. A command that does nothing shows what starting, loading and ending alone take, one that sleeps
 what is added where a core is free.
 
 All runs of Python find their bytecode compiled, as in an installation, whatever the environment says.
-Run: `python -m benchmarks.program [--seconds 10] [--pairs 7]`, from the root of the repository. Needs make and cc.
+Run: `python -m benchmarks.program [--seconds 10] [--pairs 7] [--equal]`, from the root of the repository. Needs make
+and cc.
 """
 
 import argparse
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -25,14 +29,18 @@ from pathlib import Path
 
 RUN = (str(Path(sys.executable).parent / "carbon-sdk"), "run", "--")
 FUNCTIONS = 400
+"""Of a file, the geometric mean; the files' logarithms of it have a standard deviation of `SPREAD`."""
+SPREAD = 0.8
 RUNS = 9
 
 
-def written(folder: Path, units: int) -> list[str]:
+def written(folder: Path, units: int, spread: float) -> list[str]:
     """A project of so many files, and the command that builds it."""
-    body = "".join(f"int NAME_{n}(int x) {{ return x * {n} + (x >> {n % 7}); }}\n" for n in range(FUNCTIONS))
+    chance = random.Random(1)
     for unit in range(units):
-        (folder / f"u{unit}.c").write_text(body.replace("NAME", f"f{unit}"))
+        functions = range(round(FUNCTIONS * chance.lognormvariate(0.0, spread)))
+        body = "".join(f"int f{unit}_{n}(int x) {{ return x * {n} + (x >> {n % 7}); }}\n" for n in functions)
+        (folder / f"u{unit}.c").write_text(body)
     (folder / "main.c").write_text("int main(void) { return 0; }\n")
     objects = " ".join([*(f"u{unit}.o" for unit in range(units)), "main.o"])
     (folder / "Makefile").write_text(
@@ -70,15 +78,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=10.0, help="how long a build takes")
     parser.add_argument("--pairs", type=int, default=7)
+    parser.add_argument("--equal", action="store_true", help="files of one length")
     arguments = parser.parse_args()
+    spread = 0.0 if arguments.equal else SPREAD
     cpus = os.cpu_count() or 1
     print(f"CPython {platform.python_version()}, {cpus} CPUs, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         env = environment(folder / "bytecode")
         taken([*RUN, "true"], env)  # compiles
-        sample, _ = built(written(folder, 20), env)
-        build = written(folder, max(2, round(20 * arguments.seconds / sample)))
+        sample, _ = built(written(folder, 20, spread), env)
+        build = written(folder, max(2, round(20 * arguments.seconds / sample)), spread)
         built(build, env, *RUN)
         bare, run, own = [], [], []
         for pair in range(arguments.pairs):

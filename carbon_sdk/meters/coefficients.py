@@ -134,6 +134,8 @@ def cpu_parts(microarchitecture: str) -> Iterator[CPUPart]:
 def find_cpu(model_name: str) -> CPUPart | None:
     """The CPU of this name; None where the table has none."""
     wanted = plain_name(model_name)
+    if not any(map(str.isdigit, wanted)):  # a family's name, as clouds print it: no part is called by it alone
+        return None
     telling = wanted.rpartition(" ")[2]
     return next((_part(row) for row in _rows("cpus", holding=telling) if plain_name(row["cpu_model"]) == wanted), None)
 
